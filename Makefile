@@ -1,0 +1,47 @@
+# Everything a newcomer needs: `make demo`, `make test`, `make check`. Each sets itself up.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check format lock clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(READY)  ## the virtual environment in .venv
+
+demo: $(READY)  ## two models, two frameworks, one endpoint: direct, then serial, through boto3
+	$(BIN)/polyport demo
+
+test: $(READY)  ## the fast tests
+	$(BIN)/python -m pytest -m "not slow" -n auto
+
+test-all: $(READY)  ## all tests, as CI runs them
+	$(BIN)/python -m pytest -n auto
+
+check: $(READY)  ## ruff, mypy (strict) and the contracts between rooms
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## rewrites the files as `make check` wants them
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+lock: $(READY)  ## resolves the locked dependencies again
+	$(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --no-annotate --universal --python-version 3.11 --generate-hashes \
+		pyproject.toml --output-file requirements/base.txt
+	$(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --no-annotate --universal --python-version 3.11 --generate-hashes \
+		pyproject.toml --group dev --constraint requirements/base.txt --output-file requirements/dev.txt
+
+clean:  ## removes what the targets above made
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist

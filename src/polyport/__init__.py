@@ -1,0 +1,3 @@
+"""Polyport hosts several model containers behind one SageMaker-compatible endpoint."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,83 @@
+"""The route table: what gateways know. Control pushes it whole; a gateway needs nothing else to serve."""
+
+import msgspec
+
+
+class Address(msgspec.Struct, frozen=True, array_like=True):
+    """Where one container of one instance listens."""
+
+    host: str
+    port: int
+
+
+class InstanceRoute(msgspec.Struct, frozen=True, array_like=True):
+    """One healthy instance; ``containers`` in the order of the variant's ``hostnames``."""
+
+    id: str
+    containers: tuple[Address, ...]
+
+
+class VariantRoute(msgspec.Struct, frozen=True):
+    """One production variant. ``mode`` is ``Single``, ``Serial`` or ``Direct``."""
+
+    name: str
+    #: Its share of the traffic is ``weight`` divided by the sum; 0 gets only calls that name it.
+    weight: float
+    mode: str
+    hostnames: tuple[str, ...]
+    instances: tuple[InstanceRoute, ...]
+    routing_strategy: str = "RANDOM"
+
+
+class EndpointRoute(msgspec.Struct, frozen=True):
+    """One endpoint that may be invoked."""
+
+    account: str
+    region: str
+    name: str
+    variants: tuple[VariantRoute, ...]
+
+
+class RouteTable(msgspec.Struct, frozen=True):
+    """A whole, versioned snapshot. Versions only grow, also across restarts of control."""
+
+    version: int
+    endpoints: tuple[EndpointRoute, ...] = ()
+    #: Which endpoints exist but cannot be invoked now, by (account, region, name): their status.
+    unavailable: tuple[tuple[str, str, str, str], ...] = ()
+
+
+# The channel between a gateway worker and control: length-prefixed MessagePack, one tagged struct a frame.
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """Worker to control, first: who it is."""
+
+    worker: str
+    pid: int
+
+
+class Publish(msgspec.Struct, frozen=True, tag="publish"):
+    """Control to worker: serve by this table from now on."""
+
+    table: RouteTable
+
+
+class Acknowledge(msgspec.Struct, frozen=True, tag="ack"):
+    """Worker to control: new calls are served by table ``version``; ``draining`` are the instances that the table no
+    longer holds but that calls begun earlier still use. Sent again whenever ``draining`` shrinks."""
+
+    version: int
+    draining: tuple[str, ...] = ()
+
+
+class Unreachable(msgspec.Struct, frozen=True, tag="unreachable"):
+    """Worker to control: a container of this instance refused a connection or broke one."""
+
+    instance: str
+    hostname: str
+    reason: str
+
+
+FromControl = Publish
+FromWorker = Hello | Acknowledge | Unreachable

@@ -1,0 +1,66 @@
+"""The eight verbs of an engine. Every engine passes `tests/engines/test_contract.py`."""
+
+from typing import Protocol
+
+import msgspec
+
+from polyport.domain.instances import Instance, InstanceState
+
+
+class Ping(msgspec.Struct, frozen=True):
+    """What one ``GET /ping`` came to. Healthy is exactly status 200."""
+
+    status: int | None = None
+    #: Why there is no status: ``refused``, ``timeout``, ``closed``, ``malformed``, or a sentence.
+    error: str = ""
+
+    @property
+    def healthy(self) -> bool:
+        """SageMaker's rule: 200, whatever the body."""
+        return self.status == 200
+
+
+class Diagnosis(msgspec.Struct, frozen=True):
+    """What is known of a container that does not do well."""
+
+    #: TCP ports that the container's processes listen on.
+    listening: tuple[int, ...] = ()
+    #: The last lines it printed, oldest first, without times.
+    output: tuple[str, ...] = ()
+
+
+class Engine(Protocol):
+    """Starts, stops and watches instances. All verbs may be repeated at any time and after any crash.
+
+    Instances outlive the engine object and the process it lives in; `open` finds them again.
+    Raises `EngineError` when something cannot be done; an instance that runs badly is no error but a state.
+    """
+
+    async def open(self) -> None:
+        """Connect to what runs; find the instances again that this home started."""
+
+    async def close(self) -> None:
+        """Let go. The instances go on."""
+
+    async def apply(self, instance: Instance) -> None:
+        """Make the instance be as specified: start what is missing, replace the containers whose specification changed,
+        stop those no longer named, leave the others alone. Returns once the engine has taken note.
+
+        Raises `CannotChangeInstance` when only a new instance can be as specified.
+        """
+
+    async def remove(self, instance_id: str) -> None:
+        """Begin to end the instance: SIGTERM, then SIGKILL after its ``stop_timeout``, then everything of it is cleared
+        away (but its logs). Returns at once; `observe` shows it ``stopping``, then no more. Unknown ids are fine."""
+
+    async def observe(self) -> tuple[InstanceState, ...]:
+        """All instances of this home, from what is already known: cheap, and never older than a second or so."""
+
+    async def changed(self) -> None:
+        """Wait until something may have changed since the last call. Only a hint; callers also poll."""
+
+    async def ping(self, instance_id: str, hostname: str, timeout: float) -> Ping:
+        """One ``GET /ping`` to a container; never raises for what the container does. ``timeout`` in seconds."""
+
+    async def explain(self, instance_id: str, hostname: str) -> Diagnosis:
+        """What the container listens on and its last lines; empty when nothing is known."""

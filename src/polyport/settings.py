@@ -1,0 +1,166 @@
+"""All settings, in one table: flags, environment names, `polyport.toml` and the page in the docs come from it."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from polyport.errors import UsageError
+
+FILE_NAME = "polyport.toml"
+ENVIRONMENT_PREFIX = "POLYPORT_"
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+Bytes = Annotated[int, Meta(ge=1)]
+
+
+def default_workers() -> int:
+    """One gateway worker per core, at most four."""
+    return max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+
+
+def _doc(text: str) -> Meta:
+    return Meta(description=text)
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Frozen; made once by `load`. The order is the order of the docs page."""
+
+    home: Annotated[Path, _doc("The folder for everything Polyport keeps: database, images, buckets, logs.")] = Path(
+        "~/.polyport"
+    )
+    host: Annotated[str, _doc("The address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, _doc("The port to listen on; 0 takes any free one.")] = 7070
+    workers: Annotated[Count, _doc("Gateway worker processes; by default one per core, at most four.")] = (
+        msgspec.field(default_factory=default_workers)
+    )
+    engine: Annotated[str, _doc("What starts containers: `process`, or `fake` (answers without running anything).")] = (
+        "process"
+    )
+    account_id: Annotated[
+        str,
+        Meta(pattern=r"^[0-9]{12}$", description="The AWS account that all resources belong to (12 digits)."),
+    ] = "123456789012"
+    region: Annotated[str, _doc("The region of calls that carry no signature, which would name one.")] = "us-east-1"
+
+    max_body_bytes: Annotated[
+        Bytes, _doc("The largest request body of an invocation, in bytes; a larger one is refused unseen.")
+    ] = 25 * 1024 * 1024
+    invocation_timeout: Annotated[
+        Seconds, _doc("How long an invocation may take, all stages together, in seconds (SageMaker: 60).")
+    ] = 60.0
+
+    startup_timeout: Annotated[
+        Seconds,
+        _doc(
+            "How long containers may take to answer /ping with 200, in seconds (SageMaker: 480). "
+            "`ContainerStartupHealthCheckTimeoutInSeconds` of a variant goes before it."
+        ),
+    ] = 480.0
+    startup_restarts: Annotated[
+        Annotated[int, Meta(ge=0)],
+        _doc("How often a container may exit and be started again before its new endpoint or update is given up."),
+    ] = 3
+    download_timeout: Annotated[
+        Seconds,
+        _doc(
+            "How long fetching and unpacking model data may take, in seconds. "
+            "`ModelDataDownloadTimeoutInSeconds` of a variant goes before it."
+        ),
+    ] = 1200.0
+    ping_interval: Annotated[Seconds, _doc("Seconds between two pings of a healthy container.")] = 5.0
+    ping_timeout: Annotated[Seconds, _doc("How long a container has to answer one ping, in seconds.")] = 2.0
+    unhealthy_after: Annotated[Count, _doc("Failed pings in a row after which a container gets no calls.")] = 3
+    stop_timeout: Annotated[Seconds, _doc("Seconds between SIGTERM and SIGKILL for a container.")] = 30.0
+
+    s3_endpoint_url: Annotated[
+        str,
+        _doc(
+            "An S3-compatible store to read `s3://` model data from. Empty: from the folder `buckets/BUCKET` in the home."
+        ),
+    ] = ""
+    max_model_bytes: Annotated[
+        Bytes, _doc("The most that one model archive may unpack to, in bytes; guards the disk against bombs.")
+    ] = 64 * 1024**3
+    inherit_environment: Annotated[
+        tuple[str, ...],
+        _doc("Names of the server's own environment variables that containers get too. By default none."),
+    ] = ()
+    port_range: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9]{1,5}-[0-9]{1,5}$",
+            description="The ports that containers of the process engine are given, first and last.",
+        ),
+    ] = "20000-31999"
+    log_max_bytes: Annotated[Bytes, _doc("The size at which a container's log file is rotated, in bytes.")] = (
+        10 * 1024 * 1024
+    )
+    log_files: Annotated[Count, _doc("How many rotated log files are kept per container.")] = 5
+
+    @property
+    def buckets(self) -> Path:
+        """A folder per bucket: what ``s3://bucket/key`` reads when no store is set."""
+        return self.home / "buckets"
+
+
+def environment_name(setting: str) -> str:
+    """``startup_timeout`` -> ``POLYPORT_STARTUP_TIMEOUT``."""
+    return ENVIRONMENT_PREFIX + setting.upper()
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    """Flags go before the environment, the environment before ``polyport.toml`` in the home, that before defaults.
+
+    ``flags`` holds only those that were given. Raises `UsageError` naming the setting and where it was set.
+    """
+    given: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    home = Path(flags.get("home") or environ.get(environment_name("home")) or "~/.polyport").expanduser().absolute()
+    for name, value in _file(home / FILE_NAME).items():
+        given[name], origin[name] = value, str(home / FILE_NAME)
+    for name in Settings.__struct_fields__:
+        variable = environment_name(name)
+        if variable in environ:
+            given[name], origin[name] = _from_text(name, environ[variable]), variable
+    for name, value in flags.items():
+        given[name], origin[name] = value, "--" + name.replace("_", "-")
+    given["home"] = home
+    for name in given:
+        if name not in Settings.__struct_fields__:
+            raise UsageError(f"{origin[name]}: there is no setting {name!r}. docs/reference/settings.md lists them.")
+        try:
+            _convert(name, given[name])
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{origin.get(name, name)}: {name} = {given[name]!r}: {error}") from error
+    return msgspec.convert(given, Settings, strict=False)
+
+
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _convert(name: str, value: Any) -> None:
+    field_type = next(f.type for f in msgspec.structs.fields(Settings) if f.name == name)
+    msgspec.convert(value, field_type, strict=False)
+
+
+def _from_text(name: str, text: str) -> Any:
+    """Environment variables are text: a list is separated by commas."""
+    field_type = next(f.type for f in msgspec.structs.fields(Settings) if f.name == name)
+    while get_origin(field_type) is Annotated:
+        field_type = get_args(field_type)[0]
+    return [part for part in text.split(",") if part] if get_origin(field_type) is tuple else text
