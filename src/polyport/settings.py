@@ -37,8 +37,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
     host: Annotated[str, _doc("The address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, _doc("The port to listen on; 0 takes any free one.")] = 7070
-    workers: Annotated[Count, _doc("Gateway worker processes; by default one per core, at most four.")] = (
-        msgspec.field(default_factory=default_workers)
+    workers: Annotated[Count, _doc("Gateway worker processes; by default one per core, at most four.")] = msgspec.field(
+        default_factory=default_workers
     )
     engine: Annotated[str, _doc("What starts containers: `process`, or `fake` (answers without running anything).")] = (
         "process"
@@ -82,7 +82,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     s3_endpoint_url: Annotated[
         str,
         _doc(
-            "An S3-compatible store to read `s3://` model data from. Empty: from the folder `buckets/BUCKET` in the home."
+            "An S3-compatible store to read `s3://` model data from. "
+            "Empty: from the folder `buckets/BUCKET` in the home."
         ),
     ] = ""
     max_model_bytes: Annotated[
@@ -132,13 +133,13 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
     for name, value in flags.items():
         given[name], origin[name] = value, "--" + name.replace("_", "-")
     given["home"] = home
-    for name in given:
+    for name, value in given.items():
         if name not in Settings.__struct_fields__:
             raise UsageError(f"{origin[name]}: there is no setting {name!r}. docs/reference/settings.md lists them.")
         try:
-            _convert(name, given[name])
+            _convert(name, value)
         except msgspec.ValidationError as error:
-            raise UsageError(f"{origin.get(name, name)}: {name} = {given[name]!r}: {error}") from error
+            raise UsageError(f"{origin.get(name, name)}: {name} = {value!r}: {error}") from error
     return msgspec.convert(given, Settings, strict=False)
 
 

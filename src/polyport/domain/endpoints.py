@@ -57,7 +57,8 @@ class Variant(msgspec.Struct, frozen=True):
 class Wanted(msgspec.Struct, frozen=True):
     """What the latest API call asked for.
 
-    ``revision`` grows with each call that asks for new fleets (create, update); a change of weights and counts keeps it.
+    ``revision`` grows with each call that asks for new fleets (create, update); a change of weights and counts
+    keeps it.
     """
 
     revision: int
@@ -69,10 +70,11 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class InstanceRow(msgspec.Struct, frozen=True):
-    """One instance that should exist. Written before the engine hears of it."""
+    """One instance that should exist, or is on its way out. Written before the engine hears of it."""
 
     id: str
     created_at: float
+    variant: str = ""
 
 
 class Fleet(msgspec.Struct, frozen=True):
@@ -95,8 +97,12 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 class EndpointState(msgspec.Struct, frozen=True):
-    """What the reconciler knows and intends. ``active`` takes the traffic, ``pending`` is being started beside it,
-    ``retired`` instances leave the route tables, drain and are removed."""
+    """What the reconciler knows and intends.
+
+    ``active`` takes the traffic. ``pending`` is being started beside it: whole new fleets, or, when it has the revision
+    of ``active``, only the instances that a scale-out adds. ``retired`` instances have left the route tables; they
+    drain and are removed.
+    """
 
     status: Status = Status.CREATING
     #: The generation this status answers to.

@@ -1,0 +1,21 @@
+"""AWS's wire format, pure: values in, values out; no sockets, no store, nothing but botocore's models as the authority.
+
+A control-plane request passes through this room like this (`polyport.api.app` is the caller)::
+
+    head = wire.head_of(method, path, query, raw_headers)
+    call = dispatch.identify(head, body)                          # which service, protocol, operation; never raises
+    try:
+        owner = dispatch.owner_of(head, account, region)          # whose resources
+        operation = service.load("sagemaker").operation(call.operation)
+        if operation is None or call.service != "sagemaker":
+            raise dispatch.refusal(call, served)
+        request = parse.parse_json(operation, body)               # types, unknown members
+        validate.validate(operation, request)                     # every constraint of the model, in one message
+        answer = await function(context, request)                 # the operation itself, dict in, dict out
+        response = render.render_json(operation, answer, request_id)
+    except ApiError as error:
+        response = faults.render_fault(error, call, request_id)
+
+Dicts use the model's member names (``ModelName``). In them timestamps are epoch seconds (`float`), blobs `bytes`,
+lists and maps `list` and `dict`; an absent or null member is absent.
+"""

@@ -1,0 +1,149 @@
+"""The models' regular expressions are Java's; this translates them to Python's.
+
+What differs and occurs: ``\\p{...}`` classes, ``\\z``, ``\\x{...}``, surrogate pairs, literal hyphens after a class
+(``[\\w-_]``), nested brackets; ``\\w``, ``\\d`` and ``\\s`` are ASCII only, and ``.`` stops at every line terminator.
+"""
+
+import functools
+import itertools
+import re
+import string
+import unicodedata
+from collections.abc import Callable, Iterator
+
+#: Patterns that this product accepts besides the model's, by shape: model data may also be in a folder of this
+#: machine. This is the only place where the API is wider than SageMaker's.
+ALSO_ACCEPTED = {"Url": "file:///.+", "S3ModelUri": "file:///.+"}
+
+_SURROGATES = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+_TOKEN = re.compile(r"\\[pP]\{\w+\}|\\x\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\.|.", re.DOTALL)
+_DOT = "[^\n\r\x85\u2028\u2029]"
+_ASCII_CLASSES = {
+    "ASCII": "\x00-\x7f",
+    "Lower": "a-z",
+    "Upper": "A-Z",
+    "Alpha": "a-zA-Z",
+    "Digit": "0-9",
+    "Alnum": "a-zA-Z0-9",
+    "XDigit": "0-9a-fA-F",
+    "Punct": re.escape(string.punctuation),
+    "Graph": "!-~",
+    "Print": " -~",
+    "Blank": " \t",
+    "Cntrl": "\x00-\x1f\x7f",
+    "Space": "\t-\r ",
+}
+_UNICODE_CLASSES = {"LD": ("L", "Nd"), "IsAlphabetic": ("L", "Nl"), "IsWhitespace": ("Z",), "all": ("",)}
+
+
+@functools.cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    """The pattern for Python, to be used with ``fullmatch``. Raises `re.error` for one that cannot be translated."""
+    return re.compile(translate(pattern), re.ASCII)
+
+
+def fits(pattern: str, text: str) -> bool:
+    """Whether the whole text is as the model's pattern says."""
+    return compiled(pattern).fullmatch(text) is not None
+
+
+def translate(pattern: str) -> str:
+    """A Java regular expression in Python's words."""
+    tokens = [match.group() for match in _TOKEN.finditer(_SURROGATES.sub(_join_surrogates, pattern))]
+    dot = "." if "(?s" in pattern else _DOT
+    out: list[str] = []
+    position = 0
+    while position < len(tokens):
+        token = tokens[position]
+        if token == "[":
+            end = _end_of_class(tokens, position)
+            out.append(_class(tokens[position + 1 : end]))
+            position = end
+        else:
+            out.append(dot if token == "." else _outside(token))
+        position += 1
+    return "".join(out)
+
+
+def _join_surrogates(match: re.Match[str]) -> str:
+    high, low = int(match[1], 16), int(match[2], 16)
+    return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
+
+
+def _end_of_class(tokens: list[str], start: int) -> int:
+    first = start + 2 if tokens[start + 1 : start + 2] == ["^"] else start + 1
+    try:
+        return tokens.index("]", first)
+    except ValueError:
+        raise re.error("a character class has no end") from None
+
+
+def _outside(token: str) -> str:
+    if token == "\\z":
+        return r"\Z"
+    if token.startswith(("\\p{", "\\P{")):
+        return f"[{_property(token)}]"
+    return _hexadecimal(token)
+
+
+def _class(tokens: list[str]) -> str:
+    """A character class. Java wants fewer escapes inside than Python, which warns of what may become set operations."""
+    out: list[str] = []
+    after_class = False
+    for index, token in enumerate(tokens):
+        if token.startswith(("\\p{", "\\P{")):
+            out.append(_property(token))
+        elif token == "-" and after_class:
+            out.append(r"\-")
+        elif token in "[&|~" or (token == "-" and index == len(tokens) - 1):
+            out.append("\\" + token)
+        else:
+            out.append(_hexadecimal(token))
+        after_class = token[:2] in ("\\p", "\\P", "\\w", "\\W", "\\d", "\\D", "\\s", "\\S")
+    return f"[{''.join(out)}]"
+
+
+def _hexadecimal(token: str) -> str:
+    return re.escape(chr(int(token[3:-1], 16))) if token.startswith("\\x{") else token
+
+
+def _property(token: str) -> str:
+    """The inside of a character class for ``\\p{Name}`` or, complemented, ``\\P{Name}``."""
+    name, negated = token[3:-1], token[1] == "P"
+    if name in _ASCII_CLASSES and not negated:
+        return _ASCII_CLASSES[name]
+    if name in _ASCII_CLASSES:
+        ascii_class = re.compile(f"[{_ASCII_CLASSES[name]}]")
+        return _ranges(lambda code: not (code < 0x80 and ascii_class.match(chr(code))))
+    prefixes = _UNICODE_CLASSES.get(name, (name.removeprefix("Is"),))
+    return "".join(
+        f"{re.escape(chr(first))}-{re.escape(chr(last))}"
+        for first, last, category in _categories()
+        if category.startswith(prefixes) != negated
+    )
+
+
+def _ranges(belongs: Callable[[int], bool]) -> str:
+    outside_ascii = "\x80-\U0010ffff" if belongs(0x80) else ""
+    return "".join(re.escape(chr(code)) for code in range(0x80) if belongs(code)) + outside_ascii
+
+
+@functools.cache
+def _categories() -> tuple[tuple[int, int, str], ...]:
+    """All of Unicode as (first, last, general category). Takes some 50 ms once, so only where a pattern needs it.
+
+    Planes 4 to 13 are empty and 15 and 16 are for private use, in every version of Unicode: not looked at one by one.
+    """
+    return (
+        *_scan(0, 0x3FFFF),
+        (0x40000, 0xDFFFF, "Cn"),
+        *_scan(0xE0000, 0xE0FFF),
+        (0xE1000, 0xEFFFF, "Cn"),
+        (0xF0000, 0x10FFFF, "Co"),
+    )
+
+
+def _scan(first: int, last: int) -> Iterator[tuple[int, int, str]]:
+    for category, codes in itertools.groupby(range(first, last + 1), key=lambda code: unicodedata.category(chr(code))):
+        members = list(codes)
+        yield members[0], members[-1], category

@@ -1,0 +1,36 @@
+"""HTTP parts as plain values: what comes in (`Head`), what goes out (`Response`)."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+
+class Head(msgspec.Struct, frozen=True):
+    """A request without its body. ``path`` is still percent-encoded; ``query`` has no question mark.
+
+    ``headers`` has lower-case names; values of a repeated header are joined with ``", "``.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: dict[str, str] = {}
+
+
+class Response(msgspec.Struct, frozen=True):
+    """An answer. Whoever sends it adds ``Content-Length`` and ``Date``."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+def head_of(method: str, path: str, query: str, raw_headers: RawHeaders) -> Head:
+    """A `Head` from header pairs as ASGI and httptools give them (any case, Latin-1)."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw_headers:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1").strip()
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return Head(method, path, query, headers)

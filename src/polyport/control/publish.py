@@ -1,0 +1,202 @@
+"""Pushes the route table to the gateway workers and keeps count of who serves by which version.
+
+A version is acknowledged by a worker once new calls go by it. Only then may an endpoint be called InService; only when
+no worker has a call left in an instance that left the table may that instance be stopped.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from polyport.control import routes
+from polyport.domain.routes import (
+    Acknowledge,
+    EndpointRoute,
+    FromWorker,
+    Hello,
+    Publish,
+    RouteTable,
+    Unreachable,
+)
+
+log = logging.getLogger(__name__)
+
+#: Bytes that announce a frame's length on the channel to a worker.
+PREFIX = 4
+#: A worker's frames are small; whatever is larger is not from a worker.
+MAX_FRAME = 16 * 1024 * 1024
+
+
+class Worker:
+    """One connected gateway worker."""
+
+    def __init__(self, hello: Hello, writer: asyncio.StreamWriter) -> None:
+        self.hello = hello
+        self.writer = writer
+        self.acknowledged = 0
+        self.draining: frozenset[str] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.hello.worker} pid {self.hello.pid} at version {self.acknowledged}>"
+
+
+class Publisher:
+    """The table, its version, and the workers' acknowledgements.
+
+    ``workers`` is how many there should be: nothing counts as acknowledged while one of them is away, since it may
+    still serve by an older table.
+    """
+
+    def __init__(
+        self, workers: int, on_progress: Callable[[], None], on_unreachable: Callable[[Unreachable], None]
+    ) -> None:
+        self._expected = workers
+        self._on_progress = on_progress
+        self._on_unreachable = on_unreachable
+        # Versions must grow across restarts, also when the database was put back to an older state.
+        self._first_version = self._version = time.time_ns() // 1_000_000
+        self._routes: dict[str, EndpointRoute] = {}
+        self._unavailable: dict[str, tuple[str, str, str, str]] = {}
+        self._entered: dict[str, int] = {}
+        self._left: dict[str, int] = {}
+        self._workers: set[Worker] = set()
+        self._frame: bytes | None = None
+        self._dirty = False
+        self._server: asyncio.Server | None = None
+        self._decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+
+    # --- what the table holds
+
+    def put(self, key: str, route: EndpointRoute | None, unavailable: tuple[str, str, str, str] | None) -> None:
+        """Set the entry of the endpoint with id ``key``; both ``None`` takes it out. Pushed by `flush`."""
+        if self._routes.get(key) == route and self._unavailable.get(key) == unavailable:
+            return
+        before, after = routes.live_ids(self._routes.get(key)), routes.live_ids(route)
+        if not self._dirty:
+            self._dirty, self._version = True, self._version + 1
+        self._entered.update(dict.fromkeys(after - before, self._version))
+        for instance in before - after:
+            self._entered.pop(instance, None)
+            self._left[instance] = self._version
+        _set(self._routes, key, route)
+        _set(self._unavailable, key, unavailable)
+
+    def flush(self) -> None:
+        """Push the table to every worker, if it changed or was never pushed."""
+        if not self._dirty and self._frame is not None:
+            return
+        self._dirty = False
+        table = RouteTable(
+            version=self._version,
+            endpoints=tuple(self._routes.values()),
+            unavailable=tuple(self._unavailable.values()),
+        )
+        body = msgspec.msgpack.encode(Publish(table))
+        self._frame = len(body).to_bytes(PREFIX, "big") + body
+        for worker in self._workers:
+            worker.writer.write(self._frame)
+
+    # --- who serves by it
+
+    def is_routed(self, instance: str) -> bool:
+        """Whether every worker serves by a table that holds the instance."""
+        entered = self._entered.get(instance)
+        return entered is not None and self._oldest() >= entered
+
+    def is_drained(self, instance: str) -> bool:
+        """Whether no worker's table holds the instance any more, and none has a call in it."""
+        if instance in self._entered or self._oldest() < self._left.get(instance, self._first_version):
+            return False
+        return not any(instance in worker.draining for worker in self._workers)
+
+    def forget(self, instance: str) -> None:
+        """The instance is gone for good."""
+        self._left.pop(instance, None)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every worker has acknowledged the latest table."""
+        return self._frame is not None and self._oldest() >= self._version
+
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        """The workers that are connected."""
+        return tuple(self._workers)
+
+    def _oldest(self) -> int:
+        if len(self._workers) < self._expected:
+            return 0
+        return min(worker.acknowledged for worker in self._workers)
+
+    # --- the channel
+
+    async def open(self, path: Path) -> None:
+        """Listen for workers on a Unix socket."""
+        path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, path)
+        path.chmod(0o600)
+
+    async def close(self) -> None:
+        """Hang up. Workers go on serving by what they have."""
+        if self._server:
+            self._server.close()
+            for worker in tuple(self._workers):
+                worker.writer.close()
+            await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        worker: Worker | None = None
+        try:
+            while True:
+                message = await self._receive(reader)
+                if isinstance(message, Hello):
+                    worker = self._welcome(message, writer)
+                elif worker is not None:
+                    self._take(worker, message)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        except (ValueError, msgspec.DecodeError) as error:
+            log.warning("a gateway worker sent nonsense and is cut off: %s", error)
+        finally:
+            if worker is not None:
+                self._workers.discard(worker)
+                self._on_progress()
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _receive(self, reader: asyncio.StreamReader) -> FromWorker:
+        length = int.from_bytes(await reader.readexactly(PREFIX), "big")
+        if length > MAX_FRAME:
+            raise ValueError(f"a frame of {length} bytes")
+        return self._decoder.decode(await reader.readexactly(length))
+
+    def _welcome(self, hello: Hello, writer: asyncio.StreamWriter) -> Worker:
+        worker = Worker(hello, writer)
+        # The same worker may come back before its old connection is seen to be dead.
+        self._workers = {other for other in self._workers if other.hello.worker != hello.worker} | {worker}
+        if self._frame is not None:
+            writer.write(self._frame)
+        return worker
+
+    def _take(self, worker: Worker, message: FromWorker) -> None:
+        if isinstance(message, Acknowledge):
+            worker.acknowledged = max(worker.acknowledged, message.version)
+            worker.draining = frozenset(message.draining)
+            self._on_progress()
+        elif isinstance(message, Unreachable):
+            self._on_unreachable(message)
+
+
+def _set(entries: dict[str, Any], key: str, value: Any | None) -> None:
+    if value is None:
+        entries.pop(key, None)
+    else:
+        entries[key] = value

@@ -1,0 +1,138 @@
+"""The connection to the database, and the revision it has. Everything that is SQLite's own is in this file."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from polyport.errors import StoreError
+from polyport.store import schema
+
+#: Seconds that a write waits for another process's write.
+BUSY_TIMEOUT = 10.0
+READERS = 4
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a database in a file."""
+    return sa.URL.create("sqlite+aiosqlite", database=str(path)).render_as_string(hide_password=False)
+
+
+class Database:
+    """Transactions for reading and for writing, on a database that `open` has brought to the newest revision.
+
+    Raises `StoreError`, with what to do, whenever the database cannot be used.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = sa.make_url(url)
+        self._readers = _engine(self._url, READERS, begin="BEGIN", query_only=True)
+        # One writer: writes of this process queue here, first come first served, and not in SQLite's busy handler,
+        # which polls. BEGIN IMMEDIATE takes the write lock before anything is read, so what a write has read stays true.
+        self._writer = _engine(self._url, 1, begin="BEGIN IMMEDIATE", query_only=False)
+
+    async def open(self) -> None:
+        """Check the file, create or migrate the tables."""
+        try:
+            await self._migrate()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close all connections. May be called twice."""
+        await self._readers.dispose()
+        await self._writer.dispose()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """One consistent view of all tables."""
+        async with self._translating(), self._readers.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction, committed at the end unless something was raised. No other write happens in between."""
+        async with self._translating(), self._writer.begin() as connection:
+            yield connection
+
+    async def _migrate(self) -> None:
+        async with self.writing() as connection:
+            damage = (await connection.exec_driver_sql("PRAGMA quick_check(1)")).scalar_one()
+            if damage != "ok":
+                raise StoreError(f"The database {self._url.database} is damaged ({damage}). {REPAIR}")
+            await connection.run_sync(self._upgrade)
+
+    def _upgrade(self, connection: sa.Connection) -> None:
+        if _revision(connection) == schema.HEAD:
+            return
+        # Imported when needed: a database that is up to date, the usual case, does not wait for it.
+        from polyport.store import migrations  # noqa: PLC0415
+
+        migrations.upgrade(connection, str(self._url.database))
+
+    @asynccontextmanager
+    async def _translating(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except exc.IntegrityError:
+            raise  # the caller knows what it means
+        except exc.DBAPIError as error:
+            raise StoreError(explain(str(self._url.database), str(error.orig))) from error
+        except exc.TimeoutError as error:
+            raise StoreError(f"The database {self._url.database} is overloaded: {error}") from error
+
+
+REPAIR = (
+    "Move the file away to start with an empty database, or put a backup in its place "
+    "(with the -wal and -shm files beside it moved away too)."
+)
+
+
+def explain(database: str, reason: str) -> str:
+    """What a user can do about an error of the database driver."""
+    if "not a database" in reason or "malformed" in reason:
+        return f"{database} is not a usable database ({reason}). {REPAIR}"
+    if "unable to open" in reason or "readonly" in reason:
+        return f"The database {database} cannot be opened for writing ({reason}). Check its folder's permissions."
+    if "locked" in reason:
+        return f"The database {database} is locked by another program. Stop it, and try again."
+    return f"The database {database} cannot be used: {reason}"
+
+
+def _engine(url: sa.URL, connections: int, *, begin: str, query_only: bool) -> AsyncEngine:
+    # isolation_level=None: the driver begins no transactions by itself, the listener below does.
+    engine = create_async_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT},
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        if not query_only:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        # FULL: a call that was answered survives a power cut.
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA query_only={'ON' if query_only else 'OFF'}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def start(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()

@@ -1,0 +1,66 @@
+"""The tables as the newest revision has them. `migrations/` holds the way there; a test holds the two together."""
+
+import sqlalchemy as sa
+
+#: The newest revision in `migrations/versions`.
+HEAD = "0001"
+
+metadata = sa.MetaData()
+
+
+def _resource_columns() -> list[sa.Column[str] | sa.Column[float]]:
+    """What all named resources have. ``key`` is the lower-case name: names are unique whatever their case."""
+    return [
+        sa.Column("account", sa.String(12), nullable=False),
+        sa.Column("region", sa.String(32), nullable=False),
+        sa.Column("name", sa.String(63), nullable=False),
+        sa.Column("key", sa.String(63), nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False),
+    ]
+
+
+models = sa.Table(
+    "models",
+    metadata,
+    sa.Column("arn", sa.String(256), primary_key=True),
+    *_resource_columns(),
+    sa.Column("definition", sa.Text, nullable=False),
+    sa.UniqueConstraint("account", "region", "key", name="models_by_name"),
+)
+
+endpoint_configs = sa.Table(
+    "endpoint_configs",
+    metadata,
+    sa.Column("arn", sa.String(256), primary_key=True),
+    *_resource_columns(),
+    sa.Column("definition", sa.Text, nullable=False),
+    sa.UniqueConstraint("account", "region", "key", name="endpoint_configs_by_name"),
+)
+
+endpoints = sa.Table(
+    "endpoints",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("arn", sa.String(256), nullable=False, unique=True),
+    *_resource_columns(),
+    sa.Column("modified_at", sa.Double, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    # What DescribeEndpoint shows, kept beside the JSON so that lists can filter and sort by it.
+    sa.Column("status", sa.String(32), nullable=False),
+    sa.Column("wanted", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.UniqueConstraint("account", "region", "key", name="endpoints_by_name"),
+    sa.Index("endpoints_by_status", "account", "region", "status"),
+)
+
+tags = sa.Table(
+    "tags",
+    metadata,
+    sa.Column("arn", sa.String(256), primary_key=True),
+    sa.Column("key", sa.String(128), primary_key=True),
+    sa.Column("value", sa.String(256), nullable=False),
+)
+
+#: Everything that can carry tags.
+TAGGABLE = (models, endpoint_configs, endpoints)
