@@ -116,6 +116,21 @@ def environment_name(setting: str) -> str:
     return ENVIRONMENT_PREFIX + setting.upper()
 
 
+def description(setting: str) -> str:
+    """What the setting means, as the docs and the command line say it."""
+    field_type = _field_type(setting)
+    texts = [meta.description for meta in get_args(field_type)[1:] if isinstance(meta, Meta) and meta.description]
+    return texts[-1]
+
+
+def default(setting: str) -> str:
+    """The default as text; a sentence where it depends on the machine."""
+    field = next(f for f in msgspec.structs.fields(Settings) if f.name == setting)
+    if field.default is msgspec.NODEFAULT:
+        return "one per core, at most 4"
+    return " ".join(field.default) if isinstance(field.default, tuple) else str(field.default)
+
+
 def load(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
     """Flags go before the environment, the environment before ``polyport.toml`` in the home, that before defaults.
 
@@ -154,14 +169,17 @@ def _file(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def _field_type(name: str) -> Any:
+    return next(f.type for f in msgspec.structs.fields(Settings) if f.name == name)
+
+
 def _convert(name: str, value: Any) -> None:
-    field_type = next(f.type for f in msgspec.structs.fields(Settings) if f.name == name)
-    msgspec.convert(value, field_type, strict=False)
+    msgspec.convert(value, _field_type(name), strict=False)
 
 
 def _from_text(name: str, text: str) -> Any:
     """Environment variables are text: a list is separated by commas."""
-    field_type = next(f.type for f in msgspec.structs.fields(Settings) if f.name == name)
+    field_type = _field_type(name)
     while get_origin(field_type) is Annotated:
         field_type = get_args(field_type)[0]
     return [part for part in text.split(",") if part] if get_origin(field_type) is tuple else text

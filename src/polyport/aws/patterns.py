@@ -60,7 +60,7 @@ def translate(pattern: str) -> str:
             out.append(_class(tokens[position + 1 : end]))
             position = end
         else:
-            out.append(dot if token == "." else _outside(token))
+            out.append(dot if token == "." else _outside(token, tokens[position + 1 : position + 2]))
         position += 1
     return "".join(out)
 
@@ -78,9 +78,11 @@ def _end_of_class(tokens: list[str], start: int) -> int:
         raise re.error("a character class has no end") from None
 
 
-def _outside(token: str) -> str:
+def _outside(token: str, following: list[str]) -> str:
     if token == "\\z":
         return r"\Z"
+    if token == "$" and following == ["{"]:  # Java repeats an anchor where Python says there is nothing to repeat
+        return "(?:$)"
     if token.startswith(("\\p{", "\\P{")):
         return f"[{_property(token)}]"
     return _hexadecimal(token)

@@ -1,0 +1,192 @@
+"""From a request's head: whose call it is, and which operation of which AWS service, whatever service that may be."""
+
+import re
+from collections.abc import Collection
+
+import msgspec
+
+from polyport.aws import service
+from polyport.aws.wire import Head
+from polyport.domain.names import Owner
+from polyport.errors import ApiError
+
+CONTROL_PLANE = "sagemaker"
+_ALGORITHM = "AWS4-HMAC-SHA256"
+_CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
+_QUERY_CREDENTIAL = re.compile(r"(?:^|&)X-Amz-Credential=([^&]+)")
+_DATE = re.compile(r"[0-9]{8}")
+_REGION = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){0,7}")
+_SERVICE = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
+_TARGET = re.compile(r"([A-Za-z0-9_.]{1,128})\.([A-Za-z0-9_]{1,128})")
+_ACTION = re.compile(r"(?:^|&)Action=([A-Za-z0-9]{1,128})(?:&|$)")
+_CBOR_PATH = re.compile(r"/service/([A-Za-z0-9_.]{1,128})/operation/([A-Za-z0-9_]{1,128})")
+#: Signing names of the services that speak rest-xml, and of the one that speaks ec2; a test compares with the models.
+REST_XML = frozenset({"s3", "s3express", "s3-outposts", "s3-object-lambda", "cloudfront", "route53"})
+EC2 = frozenset({"ec2"})
+S3 = frozenset({"s3", "s3express", "s3-outposts", "s3-object-lambda"})
+_REGION_LENGTH = 32
+_FORM = "application/x-www-form-urlencoded"
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """The scope that a request is signed for. Nothing of it is verified here."""
+
+    access_key: str
+    date: str
+    region: str
+    service: str
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What a request asks for.
+
+    ``service`` is ``sagemaker`` for our control plane, else the signing name or what the request tells of it, ``""``
+    when nothing does. ``protocol`` is botocore's name for it. ``operation`` is ``""`` where only a model could tell
+    (the REST protocols); ``subject`` names the call for people all the same: ``GET /bucket``.
+    """
+
+    service: str
+    protocol: str
+    operation: str
+    subject: str
+    region: str = ""
+    json_version: str = "1.1"
+
+
+def parse_credential(head: Head) -> Credential | None:
+    """The credential scope of a SigV4 request (header or pre-signed query); ``None`` when it is not signed that way.
+
+    Raises `ApiError` ``IncompleteSignature`` when it is malformed.
+    """
+    text = _credential_text(head)
+    if text is None:
+        return None
+    # An access key may hold slashes, the rest may not.
+    parts = text.rsplit("/", 4)
+    if len(parts) == 5 and parts[0] and parts[4] == "aws4_request" and _is_scope(*parts[1:4]):
+        return Credential(*parts[:4])
+    raise ApiError(
+        "IncompleteSignature",
+        "The credential of the request must be ACCESS_KEY/YYYYMMDD/REGION/SERVICE/aws4_request.",
+        403,
+    )
+
+
+def _credential_text(head: Head) -> str | None:
+    authorization = head.headers.get("authorization", "")
+    if authorization.startswith(_ALGORITHM):
+        match = _CREDENTIAL.search(authorization)
+        return match[1] if match else ""
+    match = _QUERY_CREDENTIAL.search(head.query)
+    return re.sub("%2[fF]", "/", match[1]) if match else None
+
+
+def _is_scope(date: str, region: str, signing_name: str) -> bool:
+    return (
+        _DATE.fullmatch(date) is not None
+        and len(region) <= _REGION_LENGTH
+        and _REGION.fullmatch(region) is not None
+        and _SERVICE.fullmatch(signing_name) is not None
+    )
+
+
+def owner_of(head: Head, account: str, region: str) -> Owner:
+    """Whose resources a call is about: the region it is signed for, else the default ``region``.
+
+    Raises `ApiError` ``IncompleteSignature`` as `parse_credential` does.
+    """
+    credential = parse_credential(head)
+    return Owner(account, credential.region if credential else region)
+
+
+def identify(head: Head, body: bytes = b"") -> Call:
+    """Which operation of which service a request asks for. Never raises: an error needs a protocol to be told in."""
+    scope = _scope(head)
+    signed_for, region = (scope.service, scope.region) if scope else ("", "")
+    if head.headers.get("smithy-protocol") == "rpc-v2-cbor":
+        return _cbor_call(head, signed_for, region)
+    if "x-amz-target" in head.headers:
+        return _json_call(head, signed_for, region)
+    action = _action(head, body)
+    if action:
+        protocol = "ec2" if signed_for in EC2 else "query"
+        return Call(signed_for, protocol, action, action, region)
+    protocol = "rest-xml" if signed_for in REST_XML else "rest-json"
+    return Call(signed_for, protocol, "", f"{head.method} {head.path}"[:128], region)
+
+
+def _scope(head: Head) -> Credential | None:
+    try:
+        return parse_credential(head)
+    except ApiError:
+        return None
+
+
+def _json_call(head: Head, signed_for: str, region: str) -> Call:
+    match = _TARGET.fullmatch(head.headers["x-amz-target"])
+    prefix, operation = (match[1], match[2]) if match else ("", "")
+    version = "1.0" if "json-1.0" in head.headers.get("content-type", "") else "1.1"
+    if prefix == service.load(CONTROL_PLANE).target_prefix:
+        signed_for = CONTROL_PLANE
+    elif signed_for in ("", CONTROL_PLANE):
+        signed_for = prefix.partition("_")[0].lower()
+    return Call(
+        signed_for, "json", operation, operation or "an operation that X-Amz-Target does not name", region, version
+    )
+
+
+def _cbor_call(head: Head, signed_for: str, region: str) -> Call:
+    match = _CBOR_PATH.search(head.path)
+    name, operation = (match[1].lower(), match[2]) if match else ("", head.path[:128])
+    return Call(signed_for or name, "smithy-rpc-v2-cbor", operation, operation, region)
+
+
+def _action(head: Head, body: bytes) -> str:
+    """The query protocol's operation: in a form, or in the query string."""
+    form = body.decode("latin-1") if head.headers.get("content-type", "").startswith(_FORM) else ""
+    match = _ACTION.search(form) or _ACTION.search(head.query)
+    return match[1] if match else ""
+
+
+#: What each protocol's services answer to an operation that they do not have: code and status.
+_REFUSALS = {
+    "json": ("UnknownOperationException", 400),
+    "smithy-rpc-v2-cbor": ("UnknownOperationException", 400),
+    "query": ("InvalidAction", 400),
+    "ec2": ("InvalidAction", 400),
+    "rest-json": ("UnknownOperationException", 404),
+    "rest-xml": ("NotImplemented", 501),
+}
+
+
+def refusal(call: Call, served: Collection[str]) -> ApiError:
+    """The error for a call that Polyport does not serve; ``served`` are the control plane's operations.
+
+    It says what is served and, for other services, which variable sends their calls where they belong:
+    ``AWS_ENDPOINT_URL`` points all of a client's services here.
+    """
+    code, status = _REFUSALS[call.protocol]
+    listed = f"{', '.join(served)} of SageMaker, and InvokeEndpoint of SageMaker Runtime"
+    if call.service == CONTROL_PLANE:
+        return ApiError(code, f"Polyport does not serve {call.subject}. It serves {listed}.", status)
+    known = _service_name(call.service)
+    of = f" of {known or call.service}" if call.service else ""
+    return ApiError(
+        code, f"Polyport does not serve {call.subject}{of}. It serves {listed}. {_advice(call, known)}", status
+    )
+
+
+def _service_name(signing_name: str) -> str:
+    """The service id, which SDKs make their variables of; ``""`` when the signing name does not lead to it."""
+    return "S3" if signing_name in S3 else service.service_id(signing_name)
+
+
+def _advice(call: Call, known: str) -> str:
+    variable = f"AWS_ENDPOINT_URL_{known.upper().replace(' ', '_')}" if known else "its own AWS_ENDPOINT_URL_ variable"
+    where = f" (AWS's own is https://s3.{call.region or 'us-east-1'}.amazonaws.com)" if known == "S3" else ""
+    s3 = "" if known else " (for S3: AWS_ENDPOINT_URL_S3)"
+    return (
+        "AWS_ENDPOINT_URL sends the calls of every service to Polyport: "
+        f"set {variable}{s3} to the endpoint of that service{where}, or set only AWS_ENDPOINT_URL_SAGEMAKER and "
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME to Polyport."
+    )

@@ -1,0 +1,17 @@
+"""Where in a request a value is, as AWS writes it: ``productionVariants.1.member.instanceType``."""
+
+
+def member(path: str, name: str) -> str:
+    """A member of a structure: its name with a lower-case first letter."""
+    lowered = name[:1].lower() + name[1:]
+    return f"{path}.{lowered}" if path else lowered
+
+
+def element(path: str, index: int) -> str:
+    """An element of a list; ``index`` counts from 0, AWS from 1."""
+    return f"{path}.{index + 1}.member"
+
+
+def entry(path: str, key: str) -> str:
+    """The value under a key of a map."""
+    return f"{path}.{key}.member"

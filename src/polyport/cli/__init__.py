@@ -1,0 +1,49 @@
+"""The `polyport` command."""
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+import polyport
+from polyport.cli import console
+from polyport.cli.serve import serve
+from polyport.errors import PolyportError
+
+app = typer.Typer(
+    name="polyport",
+    help="Hosts several model containers behind one SageMaker-compatible endpoint.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(serve)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.out.print(f"polyport {polyport.__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Run the command; what is wrong is one line on standard error and exit status 2."""
+    try:
+        app()
+    except PolyportError as error:
+        if str(error):
+            console.err.print(f"polyport: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)

@@ -1,0 +1,53 @@
+"""`polyport serve`."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from polyport import settings
+from polyport.cli import console
+from polyport.server import launcher
+
+
+def _flag(setting: str) -> Any:
+    """A flag says what the table of settings says."""
+    return typer.Option(help=settings.description(setting).replace("`", ""), show_default=settings.default(setting))
+
+
+def serve(
+    host: Annotated[str | None, _flag("host")] = None,
+    port: Annotated[int | None, _flag("port")] = None,
+    home: Annotated[Path | None, _flag("home")] = None,
+    workers: Annotated[int | None, _flag("workers")] = None,
+    engine: Annotated[str | None, _flag("engine")] = None,
+) -> None:
+    """Serve SageMaker's hosting API on one port until Ctrl-C.
+
+    Further settings: polyport.toml in the home folder, or environment variables POLYPORT_*.
+    """
+    flags: dict[str, Any] = {"host": host, "port": port, "home": home, "workers": workers, "engine": engine}
+    given = {name: value for name, value in flags.items() if value is not None}
+    loaded = settings.load(given, os.environ)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    launcher.serve(loaded, lambda url: _announce(loaded, url))
+
+
+def _announce(loaded: settings.Settings, url: str) -> None:
+    """What a user needs next, fit to be pasted into a shell."""
+    console.out.print(
+        f"""
+Polyport listens on {url} (engine: {loaded.engine}, home: {loaded.home}).
+Any credentials are accepted. In the shell of your client:
+
+  export AWS_ENDPOINT_URL={url}
+  export AWS_REGION={loaded.region} AWS_DEFAULT_REGION={loaded.region}
+  export AWS_ACCESS_KEY_ID=polyport AWS_SECRET_ACCESS_KEY=polyport
+
+Ctrl-C stops the server and its containers; endpoints come back with the next start.
+""",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,70 @@
+"""The home folder: its layout, its lock, and sockets whose paths are short enough."""
+
+import fcntl
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from polyport.errors import UsageError
+from polyport.settings import Settings
+
+#: What fits into a Unix socket's address on every system, less the longest file name used.
+MAX_SOCKET_FOLDER = 80
+
+
+def prepare(settings: Settings) -> None:
+    """Make the home folder and what is always in it. Raises `UsageError` when it cannot be written."""
+    try:
+        for folder in (settings.home, settings.home / "run", settings.buckets):
+            folder.mkdir(parents=True, exist_ok=True)
+        (settings.home / "run").chmod(0o700)
+        with tempfile.TemporaryFile(dir=settings.home):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"The home folder {settings.home} cannot be written: {error.strerror}. "
+            "Choose another with --home or POLYPORT_HOME."
+        ) from error
+
+
+def lock(settings: Settings, url: str) -> IO[str]:
+    """Take the home for this server; keep the file open for as long as it runs. Raises `UsageError` when it is taken.
+
+    The lock is the kernel's: it is free again the moment its last holder is gone, however that ended.
+    """
+    path = settings.home / "run" / "lock"
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        raise UsageError(
+            f"The home folder {settings.home} is in use by {holder}. "
+            "Stop that server, or choose another home with --home or POLYPORT_HOME."
+        ) from error
+    file.seek(0)
+    file.truncate()
+    file.write(f"the server with process id {os.getpid()} at {url}\n")
+    file.flush()
+    # Control inherits it: two of them never run on one home, even when a launcher was killed.
+    os.set_inheritable(file.fileno(), True)
+    return file
+
+
+def socket_folder(home: Path) -> Path:
+    """``run`` in the home, or a private short-named folder when that path is too long for a Unix socket."""
+    folder = home / "run"
+    if len(os.fsencode(folder)) <= MAX_SOCKET_FOLDER:
+        return folder
+    name = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
+    short = Path("/tmp") / f"polyport-{os.getuid()}-{name}"  # noqa: S108  checked below to be ours alone
+    short.mkdir(mode=0o700, exist_ok=True)
+    found = short.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise UsageError(f"{short} is needed for sockets and does not belong to this user alone. Remove it.")
+    return short

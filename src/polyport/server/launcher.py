@@ -1,0 +1,219 @@
+"""`polyport serve`: starts one control process and the gateway workers, and starts again what dies.
+
+It holds no state but the lock and the port. When it is killed, its children go with it and the instances stay; the next
+start adopts them.
+"""
+
+import asyncio
+import http.client
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from polyport.errors import UsageError
+from polyport.server import home
+from polyport.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Exit status of a child that cannot work with these settings: starting it again would not help.
+EXIT_USAGE = 78
+#: Seconds before a child that died is started again, by how often it died in short order.
+RESTART_PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
+#: A child that lived for this many seconds has got over its troubles.
+STABLE_AFTER = 30.0
+#: Seconds on top of the configured time-outs that an orderly stop may take.
+STOP_MARGIN = 10.0
+
+
+class Child:
+    """One process that is kept running."""
+
+    def __init__(self, name: str, arguments: list[str], keep_open: tuple[int, ...] = ()) -> None:
+        self.name = name
+        self._arguments = arguments
+        self._keep_open = keep_open
+        self.process: asyncio.subprocess.Process | None = None
+
+    def __repr__(self) -> str:
+        return f"<Child {self.name} pid {self.process.pid if self.process else None}>"
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Start it, and again whenever it ends. Raises `UsageError` when it says that this is of no use."""
+        deaths = 0
+        while not stopping.is_set():
+            await asyncio.sleep(RESTART_PAUSES[min(deaths, len(RESTART_PAUSES) - 1)])
+            started = time.monotonic()
+            # A session of its own: Ctrl-C in the terminal is for the launcher, which stops things in order.
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, *self._arguments, pass_fds=self._keep_open, start_new_session=True
+            )
+            status = await self.process.wait()
+            if stopping.is_set():
+                return
+            if status == EXIT_USAGE:
+                raise UsageError("")
+            log.warning(
+                "%s (process %d) ended with status %d and is started again", self.name, self.process.pid, status
+            )
+            deaths = 1 if time.monotonic() - started > STABLE_AFTER else deaths + 1
+
+    async def stop(self, patience: float) -> None:
+        """SIGTERM, then SIGKILL after ``patience`` seconds."""
+        process = self.process
+        if process is None or process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            process.terminate()
+            try:
+                async with asyncio.timeout(patience):
+                    await process.wait()
+            except TimeoutError:
+                log.warning("%s does not stop and is killed", self.name)
+                process.kill()
+                await process.wait()
+
+
+async def _stop_all(children: list[Child], patience: float) -> None:
+    await asyncio.gather(*(child.stop(patience) for child in children))
+
+
+def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
+    """Run until SIGTERM or Ctrl-C. ``on_ready`` gets the URL once everything answers. Raises `UsageError`."""
+    home.prepare(settings)
+    reserved = reserve_port(settings.host, settings.port)
+    port = reserved.getsockname()[1]
+    url = f"http://{_in_url(settings.host)}:{port}"
+    with home.lock(settings, url) as lock, reserved:
+        settings = msgspec.structs.replace(settings, port=port)
+        asyncio.run(_Launcher(settings, lock.fileno(), lambda: on_ready(url)).run())
+
+
+def reserve_port(host: str, port: int) -> socket.socket:
+    """A bound, not listening socket that keeps the port ours. Raises `UsageError` when it is taken.
+
+    Workers share the port with SO_REUSEPORT, which would also let a second server of the same user join them unnoticed;
+    so the port is first bound without that option.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            # Binding with SO_REUSEADDR succeeds beside a bound socket that does not listen; listening does not.
+            probe.listen(1)
+            address = probe.getsockname()
+        reserved = socket.socket(family, kind, protocol)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(address)
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"Cannot listen on {host}:{port}: {error.strerror if isinstance(error, OSError) else error}. "
+            "Choose another address with --host and --port."
+        ) from error
+    return reserved
+
+
+class _Launcher:
+    def __init__(self, settings: Settings, lock: int, on_ready: Callable[[], None]) -> None:
+        self._settings = settings
+        self._on_ready = on_ready
+        encoded = msgspec.json.encode(settings).decode()
+        self._control = Child("control", ["-m", "polyport.server.control", encoded], keep_open=(lock,))
+        self._gateways = [
+            Child(f"gateway worker {number}", ["-m", "polyport.server.gateway", encoded, str(number)])
+            for number in range(settings.workers)
+        ]
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._ask_to_stop)
+        runs = [asyncio.create_task(child.run(self._stopping)) for child in (self._control, *self._gateways)]
+        ready = asyncio.create_task(self._announce())
+        stop = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([*runs, stop], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._stopping.set()
+            ready.cancel()
+            await self._stop()
+            for task in (*runs, stop, ready):
+                task.cancel()
+            results = await asyncio.gather(*runs, stop, ready, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    def _ask_to_stop(self) -> None:
+        if self._stopping.is_set():
+            self._hurry.set()
+        else:
+            log.info("stopping: calls in flight are finished, then the instances are stopped (once more: at once)")
+        self._stopping.set()
+
+    async def _stop(self) -> None:
+        """Gateways first, so that no call loses its container; control then stops the instances."""
+        drain = self._settings.invocation_timeout + STOP_MARGIN
+        await self._unless_in_a_hurry(_stop_all(self._gateways, drain))
+        await self._unless_in_a_hurry(_stop_all([self._control], self._settings.stop_timeout + STOP_MARGIN))
+        for child in (*self._gateways, self._control):
+            await child.stop(0)
+
+    async def _unless_in_a_hurry(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        hurry = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait([task, hurry], return_when=asyncio.FIRST_COMPLETED)
+        for one in (task, hurry):
+            one.cancel()
+        await asyncio.gather(task, hurry, return_exceptions=True)
+
+    async def _announce(self) -> None:
+        while not await asyncio.to_thread(self._answers):  # noqa: ASYNC110  another process's event
+            await asyncio.sleep(0.05)
+        self._on_ready()
+
+    def _answers(self) -> bool:
+        connection = http.client.HTTPConnection(_dial(self._settings.host), self._settings.port, timeout=2)
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+def _in_url(host: str) -> str:
+    """Where a client on this machine connects to."""
+    dial = _dial(host)
+    return f"[{dial}]" if ":" in dial else dial
+
+
+def _dial(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
+
+
+def die_with_parent() -> None:
+    """Make the kernel end this process when the launcher goes, however it goes (Linux)."""
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes  # noqa: PLC0415  only here
+
+    parent = os.getppid()
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
