@@ -43,10 +43,9 @@ class Folder:
     def open(self, item: Item) -> Iterator[Reader]:
         """See `Backend.open`."""
         with Path(item.address).open("rb", buffering=0) as file:
+            before = _version(os.fstat(file.fileno()))
             yield file
-            if _version(os.fstat(file.fileno())) != _version(Path(item.address).stat()) or (
-                item.version and _version(os.fstat(file.fileno())) != item.version
-            ):
+            if _version(os.fstat(file.fileno())) != before or before != (item.version or before):
                 raise ArtifactError(f"{item.name!r} changed while it was read")
 
     def _relative(self, key: str) -> str:
@@ -55,16 +54,18 @@ class Folder:
         return key
 
     def _inside(self, path: Path) -> Path:
-        real = path.resolve()
-        if not real.is_relative_to(self.root.resolve()):
+        real = real_path(path)
+        if not real.is_relative_to(real_path(self.root)):
             raise ArtifactError(f"{path} is a link that leaves {self.root}")
         return real
 
     def _walk(self, base: Path) -> Iterator[Item]:
-        for folder, names, files in os.walk(base):
+        for folder, names, files in os.walk(base, onerror=_raise):
             for name in names:
                 if (Path(folder) / name).is_symlink():
-                    raise ArtifactError(f"{Path(folder) / name} is a link to a folder; links to files are followed only")
+                    raise ArtifactError(
+                        f"{Path(folder) / name} is a link to a folder; links to files are followed only"
+                    )
             for name in files:
                 path = Path(folder) / name
                 yield self._item(str(path.relative_to(base)), path)
@@ -81,6 +82,16 @@ class Folder:
             raise ArtifactError(f"{path} is not a regular file")
         settled = time.time() - found.st_mtime > UNSETTLED
         return Item(name, str(real), found.st_size, _version(found) if settled else None)
+
+
+def real_path(path: Path) -> Path:
+    """With all links followed; it may be missing. Not `Path.resolve`, which raises RuntimeError for a loop of links."""
+    return Path(os.path.realpath(path))
+
+
+def _raise(error: OSError) -> None:
+    """`os.walk` would leave out what it cannot read."""
+    raise error
 
 
 def _version(found: os.stat_result) -> str:

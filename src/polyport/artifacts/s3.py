@@ -20,7 +20,7 @@ READ_TIMEOUT = 30.0
 def make_client(endpoint_url: str, region: str) -> Any:
     """A client for the store at ``endpoint_url``; thread-safe, made once as it takes a tenth of a second.
 
-    The endpoint is given as an argument, which goes before ``AWS_ENDPOINT_URL``: in a user's shell that may be ourselves.
+    The endpoint is given as an argument, which goes before ``AWS_ENDPOINT_URL``: that is ourselves in a user's shell.
     Credentials come from botocore's usual chain; without any, calls go unsigned (public buckets).
     """
     session = botocore.session.get_session()

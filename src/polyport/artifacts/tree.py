@@ -110,7 +110,8 @@ class Tree:
         self.room.check_sum(size or 0)
         self.room.look(size or 0)
         path = self._path(parts)
-        path.unlink(missing_ok=True)
+        if parts in self.kinds:
+            path.unlink()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         with os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0) as file:
             self.kinds[parts] = Kind.FILE
@@ -155,8 +156,8 @@ class Tree:
         self.kinds[parts] = kind
 
     def _check_target(self, parts: Parts, target: str) -> None:
-        """Follows the target step by step, on paper. It may be missing, or be a link that is checked itself, but no step
-        may go above the root or on from a link: where that leads is not what the text says."""
+        """Follows the target step by step, on paper. It may be missing, or be a link that is checked itself, but no
+        step may go above the root or on from a link: where that leads is not what the text says."""
         if not target or target.startswith("/") or "\0" in target:
             raise ArtifactError(f"a link to {target!r}, which is not a relative path")
         here = parts[:-1]

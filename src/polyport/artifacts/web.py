@@ -18,7 +18,7 @@ REDIRECTS = {301, 302, 303, 307, 308}
 
 
 class Page:
-    """The object that ``url`` answers with. ``GET`` also for a look at it: pre-signed URLs are signed for one method."""
+    """The object that ``url`` answers with. Looking is a ``GET`` too: pre-signed URLs are signed for one method."""
 
     def __init__(self, url: str, *, prefix: bool) -> None:
         self.url = url

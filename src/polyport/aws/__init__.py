@@ -6,9 +6,9 @@ A control-plane request passes through this room like this (`polyport.api.app` i
     call = dispatch.identify(head, body)                          # which service, protocol, operation; never raises
     try:
         owner = dispatch.owner_of(head, account, region)          # whose resources
-        operation = service.load("sagemaker").operation(call.operation)
-        if operation is None or call.service != "sagemaker":
+        if not call.is_control_plane or call.operation not in served:
             raise dispatch.refusal(call, served)
+        operation = service.load("sagemaker").operation(call.operation)
         request = parse.parse_json(operation, body)               # types, unknown members
         validate.validate(operation, request)                     # every constraint of the model, in one message
         answer = await function(context, request)                 # the operation itself, dict in, dict out

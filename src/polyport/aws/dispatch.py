@@ -21,9 +21,9 @@ _TARGET = re.compile(r"([A-Za-z0-9_.]{1,128})\.([A-Za-z0-9_]{1,128})")
 _ACTION = re.compile(r"(?:^|&)Action=([A-Za-z0-9]{1,128})(?:&|$)")
 _CBOR_PATH = re.compile(r"/service/([A-Za-z0-9_.]{1,128})/operation/([A-Za-z0-9_]{1,128})")
 #: Signing names of the services that speak rest-xml, and of the one that speaks ec2; a test compares with the models.
-REST_XML = frozenset({"s3", "s3express", "s3-outposts", "s3-object-lambda", "cloudfront", "route53"})
+S3 = frozenset({"s3", "s3express"})
+REST_XML = S3 | {"cloudfront", "route53"}
 EC2 = frozenset({"ec2"})
-S3 = frozenset({"s3", "s3express", "s3-outposts", "s3-object-lambda"})
 _REGION_LENGTH = 32
 _FORM = "application/x-www-form-urlencoded"
 
@@ -52,11 +52,16 @@ class Call(msgspec.Struct, frozen=True):
     region: str = ""
     json_version: str = "1.1"
 
+    @property
+    def is_control_plane(self) -> bool:
+        """Whether it is for SageMaker's control plane, in its protocol."""
+        return self.service == CONTROL_PLANE and self.protocol == "json"
+
 
 def parse_credential(head: Head) -> Credential | None:
     """The credential scope of a SigV4 request (header or pre-signed query); ``None`` when it is not signed that way.
 
-    Raises `ApiError` ``IncompleteSignature`` when it is malformed.
+    Raises `ApiError` ``IncompleteSignatureException`` when it is malformed.
     """
     text = _credential_text(head)
     if text is None:
@@ -66,9 +71,8 @@ def parse_credential(head: Head) -> Credential | None:
     if len(parts) == 5 and parts[0] and parts[4] == "aws4_request" and _is_scope(*parts[1:4]):
         return Credential(*parts[:4])
     raise ApiError(
-        "IncompleteSignature",
+        "IncompleteSignatureException",
         "The credential of the request must be ACCESS_KEY/YYYYMMDD/REGION/SERVICE/aws4_request.",
-        403,
     )
 
 
@@ -93,7 +97,7 @@ def _is_scope(date: str, region: str, signing_name: str) -> bool:
 def owner_of(head: Head, account: str, region: str) -> Owner:
     """Whose resources a call is about: the region it is signed for, else the default ``region``.
 
-    Raises `ApiError` ``IncompleteSignature`` as `parse_credential` does.
+    Raises `ApiError` ``IncompleteSignatureException`` as `parse_credential` does.
     """
     credential = parse_credential(head)
     return Owner(account, credential.region if credential else region)
@@ -105,7 +109,7 @@ def identify(head: Head, body: bytes = b"") -> Call:
     signed_for, region = (scope.service, scope.region) if scope else ("", "")
     if head.headers.get("smithy-protocol") == "rpc-v2-cbor":
         return _cbor_call(head, signed_for, region)
-    if "x-amz-target" in head.headers:
+    if "x-amz-target" in head.headers or "x-amz-json" in head.headers.get("content-type", ""):
         return _json_call(head, signed_for, region)
     action = _action(head, body)
     if action:
@@ -123,16 +127,15 @@ def _scope(head: Head) -> Credential | None:
 
 
 def _json_call(head: Head, signed_for: str, region: str) -> Call:
-    match = _TARGET.fullmatch(head.headers["x-amz-target"])
+    match = _TARGET.fullmatch(head.headers.get("x-amz-target", ""))
     prefix, operation = (match[1], match[2]) if match else ("", "")
+    subject = operation or "a call without an operation in X-Amz-Target"
     version = "1.0" if "json-1.0" in head.headers.get("content-type", "") else "1.1"
     if prefix == service.load(CONTROL_PLANE).target_prefix:
         signed_for = CONTROL_PLANE
     elif signed_for in ("", CONTROL_PLANE):
         signed_for = prefix.partition("_")[0].lower()
-    return Call(
-        signed_for, "json", operation, operation or "an operation that X-Amz-Target does not name", region, version
-    )
+    return Call(signed_for, "json", operation, subject, region, version)
 
 
 def _cbor_call(head: Head, signed_for: str, region: str) -> Call:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
 from xml.sax.saxutils import escape
 
 import msgspec
@@ -43,10 +42,8 @@ def _message_member(error: ApiError, call: Call) -> str:
     """``Message`` where the model declares the error with that member (SageMaker's all do), else ``message``."""
     if call.service != dispatch.CONTROL_PLANE:
         return "message"
-    for shape in service.load(call.service).model.error_shapes:
-        if shape.error_code == error.code and "Message" in shape.members:
-            return "Message"
-    return "message"
+    shape = service.load(call.service).error_shape(error.code)
+    return "Message" if shape is not None and "Message" in shape.members else "message"
 
 
 def _rest_json(error: ApiError, _: Call, __: str) -> Parts:

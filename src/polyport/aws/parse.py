@@ -18,7 +18,8 @@ from polyport.aws import paths
 from polyport.errors import ApiError
 
 _LIMITS = {"integer": 2**31, "long": 2**63}
-_FAR_FUTURE = 253402300800.0  # the year 10000: nothing that takes apart a timestamp goes further
+#: Years 1 to 9999: nothing that takes apart a timestamp goes further.
+_FIRST_MOMENT, _LAST_MOMENT = -62135596800.0, 253402300799.0
 _NAMES_SHOWN = 10
 
 Values = Any
@@ -80,7 +81,8 @@ def _structure(shape: Shape, value: Values, path: str, unknown: Unknown) -> Any:
         if name is None:
             # ``__type`` is how JSON protocols may name a structure's shape; it carries nothing.
             if wire_name != "__type":
-                unknown.append(_unknown(wire_name, path, wire_names))
+                # Looking for the name that was meant is slow: only for those that are told.
+                unknown.append(_unknown(wire_name, path, wire_names) if len(unknown) < _NAMES_SHOWN else "")
         elif inner is not None:
             members[name] = _read(shape.members[name], inner, paths.member(path, name), unknown)
     return members
@@ -145,7 +147,7 @@ def _timestamp(_: Shape, value: Values, path: str, __: Unknown) -> float:
         value = _epoch_seconds(value, path)
     if not _is_number(value):
         raise _wrong_type(value, "a Timestamp", path)
-    if not abs(_finite(value, path)) < _FAR_FUTURE:
+    if not _FIRST_MOMENT <= _finite(value, path) <= _LAST_MOMENT:
         raise _serialization_error(f"A number out of the range of a Timestamp at '{path}'")
     return float(value)
 

@@ -13,5 +13,5 @@ def element(path: str, index: int) -> str:
 
 
 def entry(path: str, key: str) -> str:
-    """The value under a key of a map."""
-    return f"{path}.{key}.member"
+    """The value under a key of a map, which is the caller's and may be of any length."""
+    return f"{path}.{key[:128]}.member"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 ALSO_ACCEPTED = {"Url": "file:///.+", "S3ModelUri": "file:///.+"}
 
 _SURROGATES = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
-_TOKEN = re.compile(r"\\[pP]\{\w+\}|\\x\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\.|.", re.DOTALL)
+_PIECE = re.compile(r"\\[pP]\{\w+\}|\\x\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\.|.", re.DOTALL)
 _DOT = "[^\n\r\x85\u2028\u2029]"
 _ASCII_CLASSES = {
     "ASCII": "\x00-\x7f",
@@ -49,18 +49,18 @@ def fits(pattern: str, text: str) -> bool:
 
 def translate(pattern: str) -> str:
     """A Java regular expression in Python's words."""
-    tokens = [match.group() for match in _TOKEN.finditer(_SURROGATES.sub(_join_surrogates, pattern))]
+    pieces = [match.group() for match in _PIECE.finditer(_SURROGATES.sub(_join_surrogates, pattern))]
     dot = "." if "(?s" in pattern else _DOT
     out: list[str] = []
     position = 0
-    while position < len(tokens):
-        token = tokens[position]
-        if token == "[":
-            end = _end_of_class(tokens, position)
-            out.append(_class(tokens[position + 1 : end]))
+    while position < len(pieces):
+        piece = pieces[position]
+        if piece == "[":
+            end = _end_of_class(pieces, position)
+            out.append(_class(pieces[position + 1 : end]))
             position = end
         else:
-            out.append(dot if token == "." else _outside(token, tokens[position + 1 : position + 2]))
+            out.append(dot if piece == "." else _outside(piece, pieces[position + 1 : position + 2]))
         position += 1
     return "".join(out)
 
@@ -70,48 +70,50 @@ def _join_surrogates(match: re.Match[str]) -> str:
     return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
 
 
-def _end_of_class(tokens: list[str], start: int) -> int:
-    first = start + 2 if tokens[start + 1 : start + 2] == ["^"] else start + 1
+def _end_of_class(pieces: list[str], start: int) -> int:
+    first = start + 2 if pieces[start + 1 : start + 2] == ["^"] else start + 1
     try:
-        return tokens.index("]", first)
+        return pieces.index("]", first)
     except ValueError:
         raise re.error("a character class has no end") from None
 
 
-def _outside(token: str, following: list[str]) -> str:
-    if token == "\\z":
+def _outside(piece: str, following: list[str]) -> str:
+    if piece == "\\z":
         return r"\Z"
-    if token == "$" and following == ["{"]:  # Java repeats an anchor where Python says there is nothing to repeat
+    if piece == "$" and following == ["{"]:  # Java repeats an anchor where Python says there is nothing to repeat
         return "(?:$)"
-    if token.startswith(("\\p{", "\\P{")):
-        return f"[{_property(token)}]"
-    return _hexadecimal(token)
+    if piece.startswith(("\\p{", "\\P{")):
+        return f"[{_property(piece)}]"
+    return _hexadecimal(piece)
 
 
-def _class(tokens: list[str]) -> str:
+def _class(pieces: list[str]) -> str:
     """A character class. Java wants fewer escapes inside than Python, which warns of what may become set operations."""
+    if "&&" in "".join(pieces):
+        raise re.error("an intersection of character classes is not translated")
     out: list[str] = []
     after_class = False
-    for index, token in enumerate(tokens):
-        if token.startswith(("\\p{", "\\P{")):
-            out.append(_property(token))
-        elif token == "-" and after_class:
+    for index, piece in enumerate(pieces):
+        if piece.startswith(("\\p{", "\\P{")):
+            out.append(_property(piece))
+        elif piece == "-" and after_class:
             out.append(r"\-")
-        elif token in "[&|~" or (token == "-" and index == len(tokens) - 1):
-            out.append("\\" + token)
+        elif piece in "[&|~" or (piece == "-" and index == len(pieces) - 1):
+            out.append("\\" + piece)
         else:
-            out.append(_hexadecimal(token))
-        after_class = token[:2] in ("\\p", "\\P", "\\w", "\\W", "\\d", "\\D", "\\s", "\\S")
+            out.append(_hexadecimal(piece))
+        after_class = piece[:2] in ("\\p", "\\P", "\\w", "\\W", "\\d", "\\D", "\\s", "\\S")
     return f"[{''.join(out)}]"
 
 
-def _hexadecimal(token: str) -> str:
-    return re.escape(chr(int(token[3:-1], 16))) if token.startswith("\\x{") else token
+def _hexadecimal(piece: str) -> str:
+    return re.escape(chr(int(piece[3:-1], 16))) if piece.startswith("\\x{") else piece
 
 
-def _property(token: str) -> str:
+def _property(piece: str) -> str:
     """The inside of a character class for ``\\p{Name}`` or, complemented, ``\\P{Name}``."""
-    name, negated = token[3:-1], token[1] == "P"
+    name, negated = piece[3:-1], piece[1] == "P"
     if name in _ASCII_CLASSES and not negated:
         return _ASCII_CLASSES[name]
     if name in _ASCII_CLASSES:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from botocore.exceptions import UnknownServiceError
 from botocore.loaders import JSONFileLoader, Loader
-from botocore.model import OperationModel, ServiceModel
+from botocore.model import NoShapeFoundError, OperationModel, ServiceModel, StructureShape
 
 
 class _FileLoader(JSONFileLoader):  # type: ignore[misc]  # botocore publishes no types
@@ -52,6 +52,14 @@ class Service:
             self._operations[name] = self.model.operation_model(name)
         return self._operations[name]
 
+    def error_shape(self, code: str) -> StructureShape | None:
+        """The exception that the model declares under that name; ``None`` for an unmodelled code."""
+        try:
+            shape = self.model.shape_for(code)
+        except NoShapeFoundError:
+            return None
+        return shape if shape.metadata.get("exception") else None
+
 
 @functools.cache
 def load(name: str) -> Service:
@@ -63,16 +71,15 @@ def load(name: str) -> Service:
     return Service(name, ServiceModel(description, name))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)  # names come from requests
 def service_id(name: str) -> str:
     """The service id (``S3``, ``CloudWatch Logs``) of a client name, ``""`` when there is none.
 
     The model is not kept: a stranger can ask for hundreds of services, and each would stay in memory.
     """
-    loader = _Loader()
     if name not in _available():
         return ""
-    return str(loader.load_service_model(name, "service-2")["metadata"]["serviceId"])
+    return str(_Loader().load_service_model(name, "service-2")["metadata"]["serviceId"])
 
 
 @functools.cache

@@ -1,10 +1,12 @@
 """The constraints of the service model (required, length, range, pattern, enum), all violations in one message.
 
-The wording is AWS's. Two choices are ours: of a map or list with bad keys, values or elements only the bad ones are
-shown, and what is shown ends after `_SHOWN` characters.
+The wording is AWS's. Some choices are ours, so that the answer to a hostile request is short and cheap: of a map or
+list with bad keys, values or elements only the bad ones are shown; what is shown ends after `_SHOWN` characters; inside
+a collection that is too long nothing more is looked for; and at most `_TOLD` violations are told.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from botocore.model import OperationModel, Shape
@@ -13,6 +15,7 @@ from polyport.aws import paths, patterns
 from polyport.errors import ApiError
 
 _SHOWN = 1024
+_TOLD = 50
 #: A text beyond this and beyond the shape's own maximum is refused for its length alone, and where the model names
 #: no maximum, this is it: so no pattern can be made to backtrack for long.
 _PATTERN_REACH = 8192
@@ -39,15 +42,15 @@ def message(found: list[str]) -> str:
 
 
 def violations(shape: Shape, value: Any, path: str = "") -> list[str]:
-    """What is wrong with a value (parsed, of the right type) at ``path``, in the order of the model."""
-    return list(_check(shape, value, path))
+    """What is wrong with a value (parsed, of the right type) at ``path``, in the order of the model; the first 50."""
+    return list(islice(_check(shape, value, path), _TOLD))
 
 
 def _check(shape: Shape, value: Any, path: str) -> Iterator[str]:
-    for constraint in _broken(shape, value):
+    for constraint in _broken(_constraints(shape), value):
         yield _violation(shape, value, path, constraint.text)
     within = _WITHIN.get(shape.type_name)
-    if within is not None:
+    if within is not None and ("max" not in shape.metadata or len(value) <= shape.metadata["max"]):
         yield from within(shape, value, path)
 
 
@@ -64,44 +67,46 @@ def _structure(shape: Shape, value: Any, path: str) -> Iterator[str]:
 
 
 def _list(shape: Shape, value: list[Any], path: str) -> Iterator[str]:
+    constraints = _of_scalar(shape.member)
+    bad = [element for element in value if element is not None and _broken(constraints, element)]
+    if bad:
+        yield _violation(shape, bad, path, f"Member must satisfy constraint: {_all_of(constraints)}")
     for index, element in enumerate(value):
         if element is None:
             yield _null(paths.element(path, index))
         elif shape.member.type_name in _COMPOSITE:
             yield from _check(shape.member, element, paths.element(path, index))
-    bad = [element for element in value if _is_bad(shape.member, element)]
-    if bad:
-        yield _violation(shape, bad, path, f"Member must satisfy constraint: {_all_of(shape.member)}")
 
 
 def _map(shape: Shape, value: dict[str, Any], path: str) -> Iterator[str]:
-    bad_keys = {key: inner for key, inner in value.items() if _is_bad(shape.key, key)}
+    of_key, of_value = _of_scalar(shape.key), _of_scalar(shape.value)
+    bad_keys = {key: inner for key, inner in value.items() if _broken(of_key, key)}
     if bad_keys:
-        yield _violation(shape, bad_keys, path, f"Map keys must satisfy constraint: {_all_of(shape.key)}")
+        yield _violation(shape, bad_keys, path, f"Map keys must satisfy constraint: {_all_of(of_key)}")
+    bad = {key: inner for key, inner in value.items() if inner is not None and _broken(of_value, inner)}
+    if bad:
+        yield _violation(shape, bad, path, f"Map value must satisfy constraint: {_all_of(of_value)}")
     for key, inner in value.items():
         if inner is None:
             yield _null(paths.entry(path, key))
         elif shape.value.type_name in _COMPOSITE:
             yield from _check(shape.value, inner, paths.entry(path, key))
-    bad = {key: inner for key, inner in value.items() if _is_bad(shape.value, inner)}
-    if bad:
-        yield _violation(shape, bad, path, f"Map value must satisfy constraint: {_all_of(shape.value)}")
 
 
 _WITHIN = {"structure": _structure, "list": _list, "map": _map}
 
 
-def _is_bad(shape: Shape, value: Any) -> bool:
-    """Whether a scalar inside a list or map breaks a constraint; composites are looked at member by member."""
-    return value is not None and shape.type_name not in _COMPOSITE and bool(_broken(shape, value))
+def _of_scalar(shape: Shape) -> list[_Constraint]:
+    """The constraints of a scalar in a list or map; composites are looked at one by one, with a path each."""
+    return [] if shape.type_name in _COMPOSITE else _constraints(shape)
 
 
-def _all_of(shape: Shape) -> str:
-    return f"[{', '.join(constraint.text for constraint in _constraints(shape))}]"
+def _all_of(constraints: list[_Constraint]) -> str:
+    return f"[{', '.join(constraint.text for constraint in constraints)}]"
 
 
-def _broken(shape: Shape, value: Any) -> list[_Constraint]:
-    return [constraint for constraint in _constraints(shape) if not constraint.holds(value)]
+def _broken(constraints: list[_Constraint], value: Any) -> list[_Constraint]:
+    return [constraint for constraint in constraints if not constraint.holds(value)]
 
 
 def _constraints(shape: Shape) -> list[_Constraint]:

@@ -38,13 +38,16 @@ def _launching(
     is_healthy: Callable[[str], bool],
     hints: Callable[[str], list[str]],
 ) -> Activity | None:
+    count = fleet.variant.instance_count
     missing = [row.id for row in fleet.instances if not is_healthy(row.id)]
-    if not missing and fleet.instances:
+    scaling = active is not None and active is not deployment and active.revision == deployment.revision
+    # Whole fleets have no instances until their images are resolved; a change of weights alone never has any.
+    if not missing and (fleet.instances or scaling or not count):
         return None
-    if active is not None and active is not deployment and active.revision == deployment.revision:
-        message = f"Scaling out desired instance count to {fleet.variant.instance_count}."
+    if scaling:
+        message = f"Scaling out desired instance count to {count}."
     else:
-        message = f"Launching {len(missing) or fleet.variant.instance_count} instance(s)."
+        message = f"Launching {len(missing) or count} instance(s)."
     waiting = "; ".join(line for instance in missing for line in hints(instance))
     status = "Creating" if active is None else "Updating"
     return status, f"{message} {waiting}".strip()[:LIMIT], deployment.started_at

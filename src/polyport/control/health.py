@@ -63,7 +63,7 @@ def pause(health: Health, rules: Rules, now: float) -> float:
     if health.healthy:
         # A first failure is looked into at once: the usual cause is a container that is gone.
         return rules.ping_interval if health.failures == 0 else min(0.5, rules.ping_interval)
-    age = now - (health.started_at or now)
+    age = now - (health.since if health.started_at is None else health.started_at)
     return next((pause for limit, pause in EAGER if age < limit), PATIENT)
 
 

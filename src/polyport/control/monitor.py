@@ -1,6 +1,7 @@
 """Asks every container how it is, and remembers the answers. `health` judges them."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -8,7 +9,13 @@ from contextlib import suppress
 from polyport.control import failure, health
 from polyport.domain.endpoints import Variant
 from polyport.domain.instances import ContainerPhase, ContainerState, InstanceState
-from polyport.engines.contract import Engine
+from polyport.engines.contract import Diagnosis, Engine, Ping
+from polyport.errors import EngineError
+
+log = logging.getLogger(__name__)
+
+#: Health, failure, overdue.
+Verdict = tuple[bool, str, bool]
 
 
 class _Watch:
@@ -19,11 +26,33 @@ class _Watch:
         self.rules = rules
         self.health: health.Health | None = None
         self.failure = ""
+        #: What the container printed last, when it failed.
+        self.output: tuple[str, ...] = ()
         self.overdue = False
+        #: The verdict that others were told.
+        self.told: Verdict = self.verdict
         #: Set to ask again without waiting for the pause to end.
         self.kick = asyncio.Event()
         #: Set once there is a first verdict.
         self.known = asyncio.Event()
+
+    @property
+    def verdict(self) -> Verdict:
+        """What others want to know of it."""
+        return self.health is not None and self.health.healthy, self.failure, self.overdue
+
+    def forgive(self) -> None:
+        """Nothing stands against it any more."""
+        self.failure, self.output, self.overdue = "", (), False
+
+    def observe(self, container: ContainerState | None, now: float) -> health.Health | None:
+        """Take note of the engine's view. A container that is gone begins anew when it comes back."""
+        if container is None:
+            self.health = None
+            self.forgive()
+        else:
+            self.health = health.observe(self.health, container, now)
+        return self.health
 
 
 class Monitor:
@@ -51,12 +80,14 @@ class Monitor:
 
     def is_healthy(self, instance: str) -> bool:
         """Whether every container of the instance is healthy."""
-        watches = self._watches.get(instance)
-        return bool(watches) and all(watch.health and watch.health.healthy for watch in (watches or {}).values())
+        watches = self._watches.get(instance, {})
+        return bool(watches) and all(watch.health and watch.health.healthy for watch in watches.values())
 
     def failure(self, instance: str) -> str:
-        """Why the instance is given up; one sentence per failing container. Empty: it is not."""
-        return "\n".join(watch.failure for watch in self._watches.get(instance, {}).values() if watch.failure)
+        """Why the instance is given up: all its failing containers, then what they printed. Empty: it is not."""
+        failed = [watch for watch in self._watches.get(instance, {}).values() if watch.failure]
+        reason = failure.join(watch.failure for watch in failed)
+        return failure.clip(reason, tuple(line for watch in failed for line in watch.output)) if failed else ""
 
     def is_overdue(self, instance: str) -> bool:
         """Whether a container of it has been unhealthy for longer than its start-up time allows."""
@@ -73,11 +104,15 @@ class Monitor:
     # --- what to watch
 
     def update(self, states: Mapping[str, InstanceState]) -> None:
-        """Take note of the engine's latest view; containers that changed are asked at once."""
+        """Take note of the engine's latest view. A container that ended is unhealthy from here on, without being asked;
+        those that changed are asked at once."""
         before, self._states = self._states, states
-        for instance in self._watches:
-            if before.get(instance) != states.get(instance):
-                self.kick(instance)
+        for instance, watches in self._watches.items():
+            if before.get(instance) == states.get(instance):
+                continue
+            for hostname, watch in watches.items():
+                watch.observe(self._container(instance, hostname), self._clock())
+                watch.kick.set()
 
     def watch(self, instance: str, variant: Variant, rules: health.Rules) -> None:
         """Begin to ask the containers of an instance; does nothing when it is watched."""
@@ -117,48 +152,72 @@ class Monitor:
 
     def _container(self, instance: str, hostname: str) -> ContainerState | None:
         state = self._states.get(instance)
-        return next((c for c in state.containers if c.hostname == hostname), None) if state else None
+        if state is None:
+            return None
+        # An engine may show an instance before it shows its containers: their time is running already.
+        starting = ContainerState(hostname, ContainerPhase.STARTING)
+        return next((container for container in state.containers if container.hostname == hostname), starting)
 
     async def _ask_for_ever(self, instance: str, hostname: str, watch: _Watch) -> None:
         while True:
             watch.kick.clear()
-            await self._ask(instance, hostname, watch)
+            wait = watch.rules.ping_interval
+            try:
+                await self._ask(instance, hostname, watch)
+                if watch.health:
+                    wait = health.pause(watch.health, watch.rules, self._clock())
+            except Exception:
+                log.exception("container %s of %s could not be asked", hostname, instance)
             watch.known.set()
-            wait = health.pause(watch.health, watch.rules, self._clock()) if watch.health else watch.rules.ping_interval
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await watch.kick.wait()
 
     async def _ask(self, instance: str, hostname: str, watch: _Watch) -> None:
         container = self._container(instance, hostname)
-        if container is None:
-            # It went away without being retired: the reconciler starts it again, and it begins anew.
-            if watch.health is not None:
-                watch.health = None
-                self._on_change(instance)
-            return
-        before = (watch.health and watch.health.healthy, watch.failure, watch.overdue)
-        watch.health = health.observe(watch.health, container, self._clock())
-        if container.phase is ContainerPhase.RUNNING and container.port:
-            ping = await self._engine.ping(instance, hostname, self._ping_timeout)
+        current = watch.observe(container, self._clock())
+        if container and current and container.phase is ContainerPhase.RUNNING and container.port:
+            ping = await self._ping(instance, hostname)
             latest = self._container(instance, hostname)
-            if latest is None or latest.started_at != container.started_at:
+            if latest is None or not _is_same_start(container, latest):
+                # The answer is of a process that is no more.
                 watch.kick.set()
                 return
-            watch.health = health.judge(watch.health, ping, latest, watch.rules, self._clock())
             container = latest
-        await self._verdict(instance, watch, watch.health, container)
-        if before != (watch.health.healthy, watch.failure, watch.overdue):
+            watch.health = current = health.judge(watch.health or current, ping, latest, watch.rules, self._clock())
+        if container and current:
+            await self._judge(instance, watch, current, container)
+        if watch.verdict != watch.told:
+            watch.told = watch.verdict
             self._on_change(instance)
 
-    async def _verdict(self, instance: str, watch: _Watch, current: health.Health, container: ContainerState) -> None:
+    async def _judge(self, instance: str, watch: _Watch, current: health.Health, container: ContainerState) -> None:
         if current.healthy:
-            watch.failure, watch.overdue = "", False
+            watch.forgive()
             return
-        watch.overdue = health.is_overdue(current, watch.rules, self._clock())
-        if not watch.failure and (watch.overdue or health.is_crashing(current, container, watch.rules)):
-            diagnosis = await self._engine.explain(instance, container.hostname)
+        overdue = health.is_overdue(current, watch.rules, self._clock())
+        if not watch.failure and (overdue or health.is_crashing(current, container, watch.rules)):
+            diagnosis = await self._explain(instance, container.hostname)
             watch.failure = failure.ping_failed(watch.variant, container, current, watch.rules, diagnosis)
+            watch.output = diagnosis.output
+        # Only now: who sees that it is overdue also sees why.
+        watch.overdue = overdue
+
+    async def _ping(self, instance: str, hostname: str) -> Ping:
+        try:
+            return await self._engine.ping(instance, hostname, self._ping_timeout)
+        except EngineError as error:
+            return Ping(error=str(error))
+
+    async def _explain(self, instance: str, hostname: str) -> Diagnosis:
+        try:
+            return await self._engine.explain(instance, hostname)
+        except EngineError as error:
+            return Diagnosis(output=(str(error),))
+
+
+def _is_same_start(container: ContainerState, latest: ContainerState) -> bool:
+    return latest.phase is container.phase and latest.started_at == container.started_at
 
 
 def _hint(watch: _Watch, container: ContainerState | None) -> str:

@@ -10,6 +10,7 @@ from itertools import chain
 import msgspec
 from msgspec.structs import replace
 
+from polyport.control import failure
 from polyport.domain.endpoints import Deployment, Endpoint, EndpointState, Fleet, InstanceRow, Status, Variant
 from polyport.domain.instances import Image
 
@@ -64,8 +65,9 @@ def plan(
         state = _begin(endpoint, state, now)
         state = _fill(state, resolved, now, new_id)
         state = _give_up(endpoint, state, seen, resolved)
-        state = _switch(state, seen)
-        state = _settle(endpoint, state, seen)
+        switched = _switch(state, seen)
+        # What is switched in this step is in no gateway's table before the next.
+        state = _settle(endpoint, state, seen) if switched is state else switched
     state = _forget(state, seen)
     return _decision(endpoint, state, seen)
 
@@ -143,7 +145,7 @@ def _give_up(endpoint: Endpoint, state: EndpointState, seen: Mapping[str, Seen],
         if not fleet.images and isinstance(images := resolved.get((state.pending.revision, fleet.variant.name)), str)
     ]
     reasons += [seen.get(row.id, NOTHING).failure for row in instances(state.pending)]
-    reason = "\n".join(dict.fromkeys(filter(None, reasons)))
+    reason = failure.join(reasons)
     if not reason:
         return state
     retired = state.retired + instances(state.pending)
@@ -179,25 +181,23 @@ def _merge(state: EndpointState, active: Deployment, pending: Deployment, seen: 
 
 def _settle(endpoint: Endpoint, state: EndpointState, seen: Mapping[str, Seen]) -> EndpointState:
     """InService means invocable; whatever is under way ends there, or in Failed."""
-    if state.pending is not None or state.active is None:
+    if state.pending is not None or state.active is None or state.status is Status.FAILED:
         return state
     rows = [seen.get(row.id, NOTHING) for row in instances(state.active)]
     if state.status is Status.IN_SERVICE:
-        # Only a stop of the whole server or of the machine takes instances away without a row that says so.
-        return replace(state, status=Status.SYSTEM_UPDATING) if any(not row.present for row in rows) else state
-    if state.status is Status.FAILED:
-        return state
-    if state.status is Status.ROLLING_BACK:
-        done = not state.retired
-        return replace(state, status=Status.IN_SERVICE, settled=endpoint.generation) if done else state
-    if rows and all(row.overdue for row in rows):
-        reason = "\n".join(dict.fromkeys(row.failure for row in rows if row.failure))
+        # Only a stop of the whole server or of the machine takes instances away without a row that says so. One that
+        # cannot be brought back in time does not hold the endpoint in SystemUpdating, where nobody may change it.
+        lost = any(not row.present and not row.overdue for row in rows)
+        return replace(state, status=Status.SYSTEM_UPDATING) if lost else state
+    rolling_back = state.status is Status.ROLLING_BACK
+    if not rolling_back and rows and all(row.overdue for row in rows):
+        reason = failure.join(row.failure for row in rows)
         failed = replace(state, status=Status.FAILED, settled=endpoint.generation, failure_reason=reason)
         return _retire_everything(failed)
-    invocable = all(row.routed or row.overdue for row in rows)
-    if invocable and not state.retired:
-        return replace(state, status=Status.IN_SERVICE, settled=endpoint.generation, failure_reason="")
-    return state
+    if state.retired or not all(row.routed or row.overdue for row in rows):
+        return state
+    reason = state.failure_reason if rolling_back else ""
+    return replace(state, status=Status.IN_SERVICE, settled=endpoint.generation, failure_reason=reason)
 
 
 def _retire_everything(state: EndpointState) -> EndpointState:

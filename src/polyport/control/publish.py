@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,8 @@ log = logging.getLogger(__name__)
 PREFIX = 4
 #: A worker's frames are small; whatever is larger is not from a worker.
 MAX_FRAME = 16 * 1024 * 1024
+#: Bytes of tables that may wait for a worker that does not read. Then it is cut off; it comes back for the newest.
+MAX_BACKLOG = 64 * 1024 * 1024
 
 
 class Worker:
@@ -66,6 +67,7 @@ class Publisher:
         self._entered: dict[str, int] = {}
         self._left: dict[str, int] = {}
         self._workers: set[Worker] = set()
+        self._connections: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
         self._frame: bytes | None = None
         self._dirty = False
         self._server: asyncio.Server | None = None
@@ -80,7 +82,8 @@ class Publisher:
         before, after = routes.live_ids(self._routes.get(key)), routes.live_ids(route)
         if not self._dirty:
             self._dirty, self._version = True, self._version + 1
-        self._entered.update(dict.fromkeys(after - before, self._version))
+        # Those that stay enter anew: routed means by the latest weights and addresses, too.
+        self._entered.update(dict.fromkeys(after, self._version))
         for instance in before - after:
             self._entered.pop(instance, None)
             self._left[instance] = self._version
@@ -100,12 +103,16 @@ class Publisher:
         body = msgspec.msgpack.encode(Publish(table))
         self._frame = len(body).to_bytes(PREFIX, "big") + body
         for worker in self._workers:
-            worker.writer.write(self._frame)
+            if worker.writer.transport.get_write_buffer_size() > MAX_BACKLOG:
+                log.warning("%r does not read and is cut off", worker)
+                worker.writer.transport.abort()
+            else:
+                worker.writer.write(self._frame)
 
     # --- who serves by it
 
     def is_routed(self, instance: str) -> bool:
-        """Whether every worker serves by a table that holds the instance."""
+        """Whether every worker serves by a table that holds the instance as it is now."""
         entered = self._entered.get(instance)
         return entered is not None and self._oldest() >= entered
 
@@ -144,33 +151,32 @@ class Publisher:
 
     async def close(self) -> None:
         """Hang up. Workers go on serving by what they have."""
-        if self._server:
-            self._server.close()
-            for worker in tuple(self._workers):
-                worker.writer.close()
-            await self._server.wait_closed()
+        if self._server is None:
+            return
+        self._server.close()
+        for writer in self._connections:
+            writer.transport.abort()
+        await asyncio.gather(*filter(None, self._connections.values()), return_exceptions=True)
+        await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections[writer] = asyncio.current_task()
         worker: Worker | None = None
         try:
+            worker = self._welcome(await self._receive(reader), writer)
             while True:
-                message = await self._receive(reader)
-                if isinstance(message, Hello):
-                    worker = self._welcome(message, writer)
-                elif worker is not None:
-                    self._take(worker, message)
-                await writer.drain()
+                self._take(worker, await self._receive(reader))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         except (ValueError, msgspec.DecodeError) as error:
             log.warning("a gateway worker sent nonsense and is cut off: %s", error)
         finally:
-            if worker is not None:
+            del self._connections[writer]
+            if worker in self._workers:
                 self._workers.discard(worker)
                 self._on_progress()
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
+            # Not close(): that would wait for a peer that may not read.
+            writer.transport.abort()
 
     async def _receive(self, reader: asyncio.StreamReader) -> FromWorker:
         length = int.from_bytes(await reader.readexactly(PREFIX), "big")
@@ -178,7 +184,9 @@ class Publisher:
             raise ValueError(f"a frame of {length} bytes")
         return self._decoder.decode(await reader.readexactly(length))
 
-    def _welcome(self, hello: Hello, writer: asyncio.StreamWriter) -> Worker:
+    def _welcome(self, hello: FromWorker, writer: asyncio.StreamWriter) -> Worker:
+        if not isinstance(hello, Hello):
+            raise ValueError("a worker says hello first")
         worker = Worker(hello, writer)
         # The same worker may come back before its old connection is seen to be dead.
         self._workers = {other for other in self._workers if other.hello.worker != hello.worker} | {worker}
@@ -187,12 +195,28 @@ class Publisher:
         return worker
 
     def _take(self, worker: Worker, message: FromWorker) -> None:
+        if worker not in self._workers:
+            return  # what an old connection still held
         if isinstance(message, Acknowledge):
+            if message.version > self._version:
+                self._outgrow(message.version)
+                return
             worker.acknowledged = max(worker.acknowledged, message.version)
             worker.draining = frozenset(message.draining)
             self._on_progress()
         elif isinstance(message, Unreachable):
             self._on_unreachable(message)
+        else:
+            raise ValueError("a worker says hello once")
+
+    def _outgrow(self, version: int) -> None:
+        """A worker has a newer table, of a control that ran before the clock was put back: begin again above it."""
+        self._first_version = self._version = version + 1
+        self._entered = dict.fromkeys(self._entered, self._version)
+        self._left = dict.fromkeys(self._left, self._version)
+        self._dirty = True
+        if self._frame is not None:
+            self.flush()
 
 
 def _set(entries: dict[str, Any], key: str, value: Any | None) -> None:

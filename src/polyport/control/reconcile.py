@@ -8,13 +8,14 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
-from polyport.control import activity, failure, health, plan, routes
+from polyport.control import activity, attempts, health, plan, routes
+from polyport.control.jobs import Jobs
 from polyport.control.monitor import Monitor
 from polyport.control.prepare import Preparer
 from polyport.control.publish import Publisher
@@ -22,7 +23,7 @@ from polyport.domain.endpoints import Deployment, Endpoint, EndpointState, Fleet
 from polyport.domain.instances import Image, InstanceState
 from polyport.domain.routes import Unreachable
 from polyport.engines.contract import Engine
-from polyport.errors import PolyportError, StaleWrite
+from polyport.errors import EngineError, StaleWrite
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,6 @@ log = logging.getLogger(__name__)
 SWEEP_INTERVAL = 5.0
 #: Seconds between two looks at an endpoint that is on its way somewhere.
 POLL_INTERVAL = 1.0
-#: Seconds before something that failed is tried again, by how often it failed.
-RETRY = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class Rows(Protocol):
@@ -48,15 +47,6 @@ class Rows(Protocol):
 
     async def remove_endpoint(self, endpoint: Endpoint) -> None:
         """Delete the row; `StaleWrite` as above."""
-
-
-class Trouble(msgspec.Struct, frozen=True):
-    """An instance that could not be prepared or applied."""
-
-    reason: str
-    since: float
-    retry_at: float
-    attempts: int = 1
 
 
 class Reconciler:
@@ -77,16 +67,16 @@ class Reconciler:
         self._preparer = preparer
         self._rules = rules
         self._clock = clock
-        self.publisher = Publisher(workers, self._wake_unsettled, self._take_report)
+        self.publisher = Publisher(workers, self._wake_waiting, self._take_report)
         self.monitor = Monitor(engine, ping_timeout, self._wake_owner, clock)
         self._states: dict[str, InstanceState] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._owners: dict[str, str] = {}
         self._resolved: dict[str, dict[tuple[int, str], tuple[Image, ...] | str]] = {}
-        self._troubles: dict[str, Trouble] = {}
-        self._jobs: dict[object, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._attempts: dict[str, attempts.Attempt] = {}
+        self._jobs = Jobs()
+        self._looks = self._latest_look = 0
         self._flush_due = False
 
     # --- life
@@ -104,15 +94,12 @@ class Reconciler:
         self.publisher.flush()
         for endpoint in endpoints:
             self.wake(endpoint.id)
-        self._spawn(self._watch_engine())
-        self._spawn(self._sweep_for_ever())
+        self._jobs.start("watch the engine", self._watch_engine())
+        self._jobs.start("sweep", self._sweep_for_ever())
 
     async def stop(self) -> None:
         """Let go of everything. Instances and gateways go on; the next `start` takes over."""
-        tasks = [*self._tasks, *self._jobs.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._jobs.close()
         await self.monitor.close()
         await self.publisher.close()
         await self._engine.close()
@@ -120,25 +107,32 @@ class Reconciler:
     async def stop_instances(self, patience: float) -> None:
         """End every instance and wait until they are gone, at most ``patience`` seconds. The rows stay: the next start
         brings the endpoints back. To be called once the gateways are gone, in place of further reconciling."""
-        tasks = [*self._tasks, *self._jobs.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._jobs.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                while states := await self._engine.observe():
-                    for state in states:
-                        if not state.stopping:
-                            await self._engine.remove(state.id)
-                    with suppress(TimeoutError):
+                while not await self._is_engine_empty():
+                    with suppress(TimeoutError, EngineError):
                         async with asyncio.timeout(POLL_INTERVAL):
                             await self._engine.changed()
+
+    async def _is_engine_empty(self) -> bool:
+        """Whether nothing is left; begins to end what is."""
+        states = await self._engine.observe()
+        for state in states:
+            if not state.stopping:
+                try:
+                    await self._engine.remove(state.id)
+                except EngineError:
+                    # The others are to end all the same; this one is tried again.
+                    log.exception("instance %s could not be removed", state.id)
+        return not states
 
     def wake(self, endpoint_id: str) -> None:
         """Look at this endpoint now. Safe to call for any reason, any number of times."""
         if endpoint_id not in self._wakes:
             self._wakes[endpoint_id] = asyncio.Event()
-            self._spawn(self._drive(endpoint_id))
+            # A key of its own each time: the worker before it may not be quite gone.
+            self._jobs.start(self._wakes[endpoint_id], self._drive(endpoint_id))
         self._wakes[endpoint_id].set()
 
     # --- what others may know (DescribeEndpoint, /healthz)
@@ -158,8 +152,8 @@ class Reconciler:
         return activity.describe(endpoint, self.monitor.is_healthy, self._hints) if endpoint else {}
 
     def _hints(self, instance: str) -> list[str]:
-        trouble = self._troubles.get(instance)
-        return [trouble.reason] if trouble else self.monitor.hints(instance)
+        reason = self._attempts.get(instance, attempts.NEVER).reason
+        return [reason] if reason else self.monitor.hints(instance)
 
     # --- hints
 
@@ -167,9 +161,9 @@ class Reconciler:
         if owner := self._owners.get(instance):
             self.wake(owner)
 
-    def _wake_unsettled(self) -> None:
+    def _wake_waiting(self) -> None:
         for endpoint in tuple(self._endpoints.values()):
-            if not _is_settled(endpoint):
+            if _awaits_gateways(endpoint.state):
                 self.wake(endpoint.id)
 
     def _take_report(self, report: Unreachable) -> None:
@@ -178,18 +172,13 @@ class Reconciler:
 
     # --- loops
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _watch_engine(self) -> None:
         """Keep the view of the engine fresh."""
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_INTERVAL):
-                    await self._engine.changed()
             try:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_INTERVAL):
+                        await self._engine.changed()
                 await self._refresh()
             except Exception:
                 # The engine may be away for a while (a daemon restarts); what is known stays known.
@@ -197,7 +186,12 @@ class Reconciler:
                 await asyncio.sleep(POLL_INTERVAL)
 
     async def _refresh(self) -> None:
+        self._looks += 1
+        look = self._looks
         states = {state.id: state for state in await self._engine.observe()}
+        if look < self._latest_look:
+            return  # a later look came back earlier
+        self._latest_look = look
         before, self._states = self._states, states
         self.monitor.update(states)
         for instance in before.keys() | states.keys():
@@ -216,16 +210,21 @@ class Reconciler:
         """Find rows that no hint told of, and instances that no row wants."""
         # Looked at before the rows are read: whatever runs by then had its row written earlier.
         present = set(self._states)
-        endpoints = await self._rows.all_endpoints()
-        wanted = {row.id for endpoint in endpoints for row in plan.all_instances(endpoint.state)}
+        rows = {endpoint.id: endpoint for endpoint in await self._rows.all_endpoints()}
+        wanted = {row.id for endpoint in rows.values() for row in plan.all_instances(endpoint.state)}
         for instance in present - wanted:
-            if not self._states.get(instance, InstanceState(instance)).stopping:
-                log.warning("instance %s belongs to no endpoint and is removed", instance)
-                await self._engine.remove(instance)
-        for endpoint in endpoints:
-            known = self._endpoints.get(endpoint.id)
-            if known is None or known.version != endpoint.version:
-                self.wake(endpoint.id)
+            self._remove_orphan(instance)
+        for endpoint_id in rows.keys() | self._endpoints.keys():
+            row, known = rows.get(endpoint_id), self._endpoints.get(endpoint_id)
+            if row is None or known is None or row.version != known.version:
+                self.wake(endpoint_id)
+
+    def _remove_orphan(self, instance: str) -> None:
+        state = self._states.get(instance)
+        # A gateway may still have it from a table that is no more.
+        if state and not state.stopping and self.publisher.is_drained(instance):
+            log.warning("instance %s belongs to no endpoint and is removed", instance)
+            self._jobs.start(("remove", instance), self._engine.remove(instance))
 
     async def _drive(self, endpoint_id: str) -> None:
         wake = self._wakes[endpoint_id]
@@ -233,34 +232,38 @@ class Reconciler:
         while True:
             wake.clear()
             try:
-                if not await self._step(endpoint_id):
-                    break
+                decision = await self._step(endpoint_id)
                 failures = 0
             except StaleWrite:
                 continue
             except Exception:
                 log.exception("endpoint %s: a step failed and is tried again", endpoint_id)
-                await asyncio.sleep(RETRY[min(failures, len(RETRY) - 1)])
+                await asyncio.sleep(attempts.pause(failures))
                 failures += 1
                 continue
-            settled = _is_settled(self._endpoints[endpoint_id])
+            if decision is None:
+                break
             with suppress(TimeoutError):
-                async with asyncio.timeout(None if settled else POLL_INTERVAL):
+                async with asyncio.timeout(None if self._is_settled(endpoint_id, decision) else POLL_INTERVAL):
                     await wake.wait()
         del self._wakes[endpoint_id]
 
+    def _is_settled(self, endpoint_id: str, decision: plan.Decision) -> bool:
+        """Whether nothing is left to be done for the endpoint, so that only news can change that."""
+        settled = self._endpoints[endpoint_id].status in {Status.IN_SERVICE, Status.FAILED}
+        return settled and not (decision.resolve or decision.apply or decision.state.retired)
+
     # --- one step of one endpoint
 
-    async def _step(self, endpoint_id: str) -> bool:
-        """Decide, write, act. Returns False once the endpoint is gone."""
+    async def _step(self, endpoint_id: str) -> plan.Decision | None:
+        """Decide, write, act. Returns what was decided; ``None`` once the endpoint is gone."""
         endpoint = await self._rows.get_endpoint_by_id(endpoint_id)
         if endpoint is None:
             self._drop(endpoint_id)
-            return False
+            return None
         now = self._clock()
         seen = {row.id: self._see(row.id) for row in plan.all_instances(endpoint.state)}
-        resolved = self._resolved.setdefault(endpoint_id, {})
-        decision = plan.plan(endpoint, seen, resolved, now, new_instance_id)
+        decision = plan.plan(endpoint, seen, self._resolved.get(endpoint_id, {}), now, new_instance_id)
         if decision.state != endpoint.state:
             endpoint = await self._rows.advance(endpoint, decision.state, now)
             self._wakes[endpoint_id].set()
@@ -270,21 +273,20 @@ class Reconciler:
         if decision.gone:
             await self._rows.remove_endpoint(endpoint)
             self._drop(endpoint_id)
-            return False
+            return None
         self._act(endpoint, decision)
-        return True
+        return decision
 
     def _see(self, instance: str) -> plan.Seen:
         state = self._states.get(instance)
-        trouble = self._troubles.get(instance)
+        attempt = self._attempts.get(instance, attempts.NEVER)
+        failing_too_long = self._clock() - attempt.since > self._rules.startup_timeout
         return plan.Seen(
             present=state is not None,
             stopping=state is not None and state.stopping,
             healthy=state is not None and not state.stopping and self.monitor.is_healthy(instance),
-            failure=trouble.reason if trouble else self.monitor.failure(instance),
-            overdue=self._clock() - trouble.since > self._rules.startup_timeout
-            if trouble
-            else self.monitor.is_overdue(instance),
+            failure=attempt.reason or self.monitor.failure(instance),
+            overdue=failing_too_long if attempt.reason else self.monitor.is_overdue(instance),
             routed=self.publisher.is_routed(instance),
             drained=self.publisher.is_drained(instance),
         )
@@ -293,6 +295,8 @@ class Reconciler:
         """Keep the in-memory view in step with the row: which instances are whose, and watched."""
         before = self._endpoints.get(endpoint.id, endpoint)
         self._endpoints[endpoint.id] = endpoint
+        if endpoint.state.pending is None:
+            self._resolved.pop(endpoint.id, None)
         live = {}
         for deployment in (endpoint.state.active, endpoint.state.pending):
             for fleet in deployment.fleets if deployment else ():
@@ -315,7 +319,8 @@ class Reconciler:
 
     def _forget(self, instance: str) -> None:
         self._owners.pop(instance, None)
-        self._troubles.pop(instance, None)
+        self._attempts.pop(instance, None)
+        self._jobs.cancel(instance)
         self.monitor.forget(instance)
         self.publisher.forget(instance)
 
@@ -346,67 +351,43 @@ class Reconciler:
 
     def _act(self, endpoint: Endpoint, decision: plan.Decision) -> None:
         for deployment, fleet in decision.resolve:
-            self._job(
-                (endpoint.id, deployment.revision, fleet.variant.name), self._resolve(endpoint, deployment, fleet)
-            )
-        due = {row.id for _, row in decision.apply}
+            key = (endpoint.id, deployment.revision, fleet.variant.name)
+            self._jobs.start(key, self._resolve(endpoint, deployment, fleet))
         for fleet, row in decision.apply:
-            trouble = self._troubles.get(row.id)
-            if trouble is None or trouble.retry_at <= self._clock():
-                self._job(row.id, self._apply(endpoint, fleet, row))
-        for instance in plan.all_instances(endpoint.state):
-            if instance.id not in due and (job := self._jobs.get(instance.id)):
-                job.cancel()
+            if self._attempts.get(row.id, attempts.NEVER).again_at <= self._clock():
+                self._jobs.start(row.id, self._apply(endpoint, fleet, row))
+        for row in endpoint.state.retired:
+            self._jobs.cancel(row.id)
         for instance_id in decision.remove:
-            self._job(("remove", instance_id), self._engine.remove(instance_id))
-
-    def _job(self, key: object, work: Coroutine[Any, Any, None]) -> None:
-        """Run one action in the background, at most once at a time for each key."""
-        if key in self._jobs:
-            work.close()
-            return
-        task = asyncio.create_task(work)
-        self._jobs[key] = task
-
-        def done(task: asyncio.Task[None]) -> None:
-            del self._jobs[key]
-            if not task.cancelled() and (error := task.exception()):
-                log.error("an action failed and is tried again: %s", error, exc_info=error)
-
-        task.add_done_callback(done)
+            self._jobs.start(("remove", instance_id), self._engine.remove(instance_id))
 
     async def _resolve(self, endpoint: Endpoint, deployment: Deployment, fleet: Fleet) -> None:
-        key = (deployment.revision, fleet.variant.name)
+        found: tuple[Image, ...] | str
         try:
-            self._resolved[endpoint.id][key] = await self._preparer.resolve(fleet.variant)
+            found = await self._preparer.resolve(fleet.variant)
         except Exception as error:  # noqa: BLE001  whatever it is, the endpoint must not hang on it
-            self._resolved[endpoint.id][key] = _reason(error)
-        self.wake(endpoint.id)
+            found = attempts.reason(error)
+        if endpoint.id in self._endpoints:
+            self._resolved.setdefault(endpoint.id, {})[deployment.revision, fleet.variant.name] = found
+            self.wake(endpoint.id)
 
     async def _apply(self, endpoint: Endpoint, fleet: Fleet, row: InstanceRow) -> None:
         try:
             instance = await self._preparer.prepare(endpoint, fleet, row)
             await self._engine.apply(instance)
         except Exception as error:  # noqa: BLE001  whatever it is, the endpoint must not hang on it
-            before = self._troubles.get(row.id)
-            attempts = before.attempts + 1 if before else 1
-            now = self._clock()
-            self._troubles[row.id] = Trouble(
-                reason=_reason(error),
-                since=before.since if before else now,
-                retry_at=now + RETRY[min(attempts - 1, len(RETRY) - 1)],
-                attempts=attempts,
-            )
-            self.wake(endpoint.id)
-            return
-        self._troubles.pop(row.id, None)
-        await self._refresh()
+            before = self._attempts.get(row.id, attempts.NEVER)
+            self._attempts[row.id] = attempts.failed(before, attempts.reason(error), self._clock())
+        else:
+            self._attempts[row.id] = attempts.Attempt(again_at=self._clock() + POLL_INTERVAL)
+            await self._refresh()
         self.wake(endpoint.id)
 
 
-def _is_settled(endpoint: Endpoint) -> bool:
-    settled = endpoint.status in {Status.IN_SERVICE, Status.FAILED} and endpoint.generation <= endpoint.state.settled
-    return settled and not endpoint.state.retired
+def _awaits_gateways(state: EndpointState) -> bool:
+    """Whether its next step may be one that waits for acknowledgements."""
+    settling = state.active is not None and state.pending is None and state.status is not Status.IN_SERVICE
+    return settling or bool(state.retired)
 
 
 def _report(endpoint: Endpoint) -> None:
@@ -414,14 +395,6 @@ def _report(endpoint: Endpoint) -> None:
     log.info(
         "endpoint %s is %s%s", endpoint.name, state.status, f": {state.failure_reason}" * bool(state.failure_reason)
     )
-
-
-def _reason(error: Exception) -> str:
-    """What is told of an action that failed: our own errors speak for themselves, a bug must not hang the endpoint."""
-    if isinstance(error, PolyportError):
-        return failure.clip(str(error), ())
-    log.error("an action failed", exc_info=error)
-    return failure.clip(f"Internal error: {type(error).__name__}: {error}", ())
 
 
 def new_instance_id() -> str:

@@ -24,21 +24,24 @@ def route(
 
 def _variant(fleet: Fleet, states: Mapping[str, InstanceState], is_healthy: Callable[[str], bool]) -> VariantRoute:
     variant = fleet.variant
-    instances = [_instance(states[row.id]) for row in fleet.instances if row.id in states and is_healthy(row.id)]
+    hostnames = tuple(spec.hostname for spec in variant.containers)
+    present = [states[row.id] for row in fleet.instances if row.id in states]
+    instances = [_instance(state, hostnames) for state in present if not state.stopping and is_healthy(state.id)]
     return VariantRoute(
         name=variant.name,
         weight=variant.weight,
         mode=variant.mode,
-        hostnames=tuple(spec.hostname for spec in variant.containers),
-        instances=tuple(instances),
+        hostnames=hostnames,
+        instances=tuple(instance for instance in instances if instance),
         routing_strategy=variant.routing_strategy,
     )
 
 
-def _instance(state: InstanceState) -> InstanceRoute:
-    return InstanceRoute(
-        id=state.id, containers=tuple(Address(container.host, container.port) for container in state.containers)
-    )
+def _instance(state: InstanceState, hostnames: tuple[str, ...]) -> InstanceRoute | None:
+    """``None`` while a container of it cannot be reached. Engines list containers in an order of their own."""
+    found = {container.hostname: Address(container.host, container.port) for container in state.containers}
+    addresses = tuple(found[hostname] for hostname in hostnames if hostname in found and found[hostname].port)
+    return InstanceRoute(id=state.id, containers=addresses) if len(addresses) == len(hostnames) else None
 
 
 def unavailable(endpoint: Endpoint) -> tuple[str, str, str, str]:

@@ -12,7 +12,10 @@ _LINGER = 0.05
 
 
 async def ping(host: str, port: int, timeout: float) -> Ping:
-    """One ping; ``timeout`` (seconds) covers connecting and the head of the answer. Never raises for what the peer does."""
+    """One ping; ``timeout`` (seconds) covers connecting and the head of the answer.
+
+    Never raises for what the peer does.
+    """
     try:
         async with asyncio.timeout(timeout):
             reader, writer = await asyncio.open_connection(host, port, limit=MAX_BYTES)
@@ -40,7 +43,9 @@ def status_of(head: bytes) -> int:
     """The status of an answer's head. Raises `ValueError` when its first line is no HTTP/1 status line."""
     version, _, rest = head.partition(b"\r\n")[0].partition(b" ")
     code = rest[:3]
-    if version not in (b"HTTP/1.1", b"HTTP/1.0") or not (code.isdigit() and len(code) == 3 and rest[3:4] in (b"", b" ")):
+    if version not in (b"HTTP/1.1", b"HTTP/1.0") or not (
+        code.isdigit() and len(code) == 3 and rest[3:4] in (b"", b" ")
+    ):
         raise ValueError("not an HTTP/1 status line")
     return int(code)
 

@@ -19,7 +19,8 @@ from typing import Any
 import msgspec
 
 from polyport.errors import UsageError
-from polyport.server import home
+from polyport.gateway import options
+from polyport.server import home, sockets
 from polyport.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -37,9 +38,9 @@ STOP_MARGIN = 10.0
 class Child:
     """One process that is kept running."""
 
-    def __init__(self, name: str, arguments: list[str], keep_open: tuple[int, ...] = ()) -> None:
+    def __init__(self, name: str, command: list[str], keep_open: tuple[int, ...] = ()) -> None:
         self.name = name
-        self._arguments = arguments
+        self._command = command
         self._keep_open = keep_open
         self.process: asyncio.subprocess.Process | None = None
 
@@ -54,7 +55,7 @@ class Child:
             started = time.monotonic()
             # A session of its own: Ctrl-C in the terminal is for the launcher, which stops things in order.
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, *self._arguments, pass_fds=self._keep_open, start_new_session=True
+                *self._command, pass_fds=self._keep_open, start_new_session=True
             )
             status = await self.process.wait()
             if stopping.is_set():
@@ -129,13 +130,24 @@ class _Launcher:
         self._settings = settings
         self._on_ready = on_ready
         encoded = msgspec.json.encode(settings).decode()
-        self._control = Child("control", ["-m", "polyport.server.control", encoded], keep_open=(lock,))
+        control = [sys.executable, "-m", "polyport.server.control", encoded]
+        self._control = Child("control", control, keep_open=(lock,))
         self._gateways = [
-            Child(f"gateway worker {number}", ["-m", "polyport.server.gateway", encoded, str(number)])
+            Child(f"gateway worker {number}", options.command(self._options(number)))
             for number in range(settings.workers)
         ]
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
+
+    def _options(self, number: int) -> options.Options:
+        meeting = sockets.sockets(self._settings.home)
+        return options.from_settings(
+            self._settings,
+            name=str(number),
+            channel=str(meeting.channel),
+            control=str(meeting.control),
+            parent=os.getpid(),
+        )
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -204,16 +216,3 @@ def _in_url(host: str) -> str:
 
 def _dial(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
-
-
-def die_with_parent() -> None:
-    """Make the kernel end this process when the launcher goes, however it goes (Linux)."""
-    if not sys.platform.startswith("linux"):
-        return
-    import ctypes  # noqa: PLC0415  only here
-
-    parent = os.getppid()
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)

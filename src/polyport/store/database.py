@@ -33,7 +33,7 @@ class Database:
         self._url = sa.make_url(url)
         self._readers = _engine(self._url, READERS, begin="BEGIN", query_only=True)
         # One writer: writes of this process queue here, first come first served, and not in SQLite's busy handler,
-        # which polls. BEGIN IMMEDIATE takes the write lock before anything is read, so what a write has read stays true.
+        # which polls. BEGIN IMMEDIATE takes the write lock before anything is read: what a write has read stays true.
         self._writer = _engine(self._url, 1, begin="BEGIN IMMEDIATE", query_only=False)
 
     async def open(self) -> None:

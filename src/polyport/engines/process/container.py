@@ -1,5 +1,6 @@
 """One container inside its supervisor: what it should be, what it is, and the next step between the two."""
 
+import functools
 import os
 import signal
 import time
@@ -7,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from polyport.engines.process import backoff, folders, isolation, launch, logs, processes
+from polyport.engines import backoff
+from polyport.engines.process import folders, launch, logs, processes
 
 NOTHING: Final = "nothing"
 START: Final = "start"
@@ -21,9 +23,11 @@ _LOOK_AGAIN = 0.02
 #: Seconds after which processes that even SIGKILL does not end (stuck in the kernel) are no longer waited for.
 _SWEEP_LIMIT = 5.0
 _READ_SIZE = 65536
+#: So many reads empty a pipe of the largest size that an unprivileged process may give it (1 MiB).
+_PIPE_READS = 17
 
 Entry = dict[str, Any]
-Watch = Callable[[int, Callable[[], None] | None], None]
+Watch = Callable[[int, Callable[[], object] | None], None]
 
 
 class Situation:
@@ -75,6 +79,8 @@ class Container:
         self._log = _open_log(entry)
         self._watch = watch
         self._pumps: dict[int, tuple[str, logs.Lines]] = {}
+        self._session: int | None = None
+        self._epitaph = ""
         self._clock_started = 0.0
         self._oom_kills = 0
         # what it went through
@@ -90,6 +96,7 @@ class Container:
             "version": self.situation.version,
             "phase": self._phase(),
             "pid": self.pid,
+            "session": self._session,
             "process_started": self.process_started,
             "started_at": self.started_at,
             "restarts": self.restarts,
@@ -103,19 +110,18 @@ class Container:
         """
         self.wanted = wanted is not None
         version = None if wanted is None else wanted["version"]
-        now = time.monotonic()
-        step, again = decide(self.situation, version, now)
-        if step == TERMINATE:
-            self._terminate(now + stop_timeout)
-        elif step == KILL:
-            processes.send(self._members(), signal.SIGKILL)
-        elif step == SWEEP and self._sweep(now):
-            return self.advance(wanted, stop_timeout, mounted)
-        elif step == START and wanted is not None:
-            self._start(wanted, mounted)
-        if step in (TERMINATE, START):
-            return NOTHING, self.situation.kill_at or self.situation.start_at
-        return step, again
+        while True:
+            now = time.monotonic()
+            step, again = decide(self.situation, version, now)
+            if step == TERMINATE:
+                self._terminate(now + stop_timeout)
+            elif step == START and wanted is not None:
+                self._start(wanted, mounted)
+            elif step == KILL:
+                processes.send(self._members(), signal.SIGKILL)
+                return step, again
+            elif step in (NOTHING, DROP) or not self._sweep(now):
+                return step, again
 
     def end(self, status: int) -> None:
         """Its main process ended with that status of `os.waitpid`."""
@@ -123,12 +129,16 @@ class Container:
         last: Entry = {"at": time.time(), "code": code} if code >= 0 else {"at": time.time(), "signal": -code}
         if code == -signal.SIGKILL and processes.count_oom_kills() > self._oom_kills:
             last["reason"] = "out of memory"
-        text = f"exited with code {code}" if code >= 0 else f"ended by {_signal_name(-code)}"
-        self._note_end(last, text)
+        self._epitaph = f"exited with code {code}" if code >= 0 else f"ended by {_signal_name(-code)}"
+        self._plan_restart(last)
         self.pid = None
         self.situation.alive = False
         self.situation.kill_at = None
         self.situation.sweep_until = time.monotonic() + _SWEEP_LIMIT
+
+    def note(self, text: str) -> None:
+        """A line of the supervisor's own in its log."""
+        self._log.note(text)
 
     def close(self) -> None:
         """Lets go of its files."""
@@ -150,7 +160,7 @@ class Container:
             return
         for fd, stream in zip(reading, ("stdout", "stderr"), strict=True):
             self._pumps[fd] = (stream, logs.Lines())
-            self._watch(fd, lambda fd=fd: self._pump(fd))  # type: ignore[misc]
+            self._watch(fd, functools.partial(self._pump, fd))
 
     def _become(self, wanted: Entry) -> None:
         """Another specification: nothing of the old one counts any more."""
@@ -171,11 +181,12 @@ class Container:
             self.pid = launch.launch(_program(self.entry, self.folder), out[1], err[1], mounted)
         except (launch.CannotStart, OSError) as error:
             self._count_start(first)
-            self._note_end({"at": time.time(), "reason": str(error)}, str(error))
+            self._plan_restart({"at": time.time(), "reason": str(error)})
+            self._log.note(str(error))
             return None
         else:
             self._count_start(first)
-            self.situation.alive = True
+            self.situation.alive, self._session = True, self.pid
             process = processes.read(self.pid)
             self.process_started = process.started if process else 0
             os.set_blocking(out[0], False)
@@ -193,13 +204,11 @@ class Container:
         self.started_at, self._clock_started = time.time(), time.monotonic()
         self.situation.version = self.entry["version"]
 
-    def _note_end(self, last: Entry, text: str) -> None:
+    def _plan_restart(self, last: Entry) -> None:
         now = time.monotonic()
         self.last_exit = last
         self._ends, pause = backoff.plan_restart(self._ends, now - self._clock_started)
         self.situation.start_at = now + pause
-        self._drain()
-        self._log.note(text)
 
     def _terminate(self, kill_at: float) -> None:
         self.situation.kill_at = kill_at
@@ -215,13 +224,11 @@ class Container:
         self.situation.sweep_until = None
         self._drain()
         self._close_pumps()
+        self._log.note(self._epitaph)
         return True
 
     def _members(self) -> set[int]:
-        return processes.find_members(str(self.folder / folders.BASE), self._session(), self.process_started)
-
-    def _session(self) -> int | None:
-        return self.pid
+        return processes.find_members(str(self.folder / folders.BASE), self._session, self.process_started)
 
     def _pump(self, fd: int) -> bool:
         """Moves what the container printed into its log. False when there is no more."""
@@ -237,9 +244,11 @@ class Container:
         return bool(data)
 
     def _drain(self) -> None:
+        """What is in the pipes now; no more, because a stray that was not found might print for ever."""
         for fd in self._pumps:
-            while self._pump(fd):
-                pass
+            for _ in range(_PIPE_READS):
+                if not self._pump(fd):
+                    break
 
     def _close_pumps(self) -> None:
         for fd, (stream, lines) in self._pumps.items():

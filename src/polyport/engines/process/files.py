@@ -27,7 +27,10 @@ _FLOCK = struct.Struct("hhqqi4x")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replaces ``path`` in one step; readers see the old bytes or the new. No fsync: a reboot ends all processes anyway."""
+    """Replaces ``path`` in one step; readers see the old bytes or the new.
+
+    No fsync: what makes it necessary ends all processes too.
+    """
     draft = path.with_name(path.name + ".draft")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -46,6 +49,11 @@ def read_object(path: Path) -> dict[str, object] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def dump(value: object) -> bytes:
+    """Compact JSON."""
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def take_lock(path: Path) -> bool:

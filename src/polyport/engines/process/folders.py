@@ -15,7 +15,7 @@ def container_folder(instance: Path, hostname: str) -> Path:
 
 
 def prepare(folder: Path, image_folder: str | None, artifacts: dict[str, str], mounted: bool) -> None:
-    """Makes what is missing. ``artifacts`` become empty folders to mount on, or links where mounts are not to be had."""
+    """Makes what is missing. ``artifacts`` become empty folders to mount on, links where nothing can be mounted."""
     for name in (WORK, HOME, TMP, BASE, STAGE):
         (folder / name).mkdir(parents=True, exist_ok=True)
     if image_folder is not None:
@@ -26,7 +26,7 @@ def prepare(folder: Path, image_folder: str | None, artifacts: dict[str, str], m
         if path in artifacts and not mounted:
             _link(Path(artifacts[path]), target)
         else:
-            target.mkdir(exist_ok=True)
+            target.mkdir(mode=0o555, exist_ok=True)
 
 
 def clear(folder: Path) -> None:
@@ -38,7 +38,8 @@ def clear(folder: Path) -> None:
                 if entry.is_dir(follow_symlinks=False):
                     clear(Path(entry.path))
                 else:
-                    os.unlink(entry.path)  # noqa: PTH108 - one Path less for each of many files
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(entry.path)  # noqa: PTH108 - one Path less for each of many files
         folder.rmdir()
 
 

@@ -30,7 +30,7 @@ def enter(base: Path, stage: Path, artifacts: dict[str, str], protected: list[st
     """Gives the calling process (and its children) ``base`` as ``/opt/ml``. Raises `Unavailable`.
 
     ``artifacts`` maps paths below ``base`` (existing empty folders) to the folders to be seen there, read-only;
-    ``protected`` are further paths to be read-only; ``stage`` is an empty folder for a copy of what ``/opt`` looks like.
+    ``protected`` are further paths to be read-only; ``stage`` is an empty folder in which ``/opt`` is rebuilt.
     After a failure the process must end: it may be halfway in.
     """
     try:
@@ -86,7 +86,7 @@ def _show_as_opt_ml(base: Path, stage: Path) -> None:
 def _stage(entry: "os.DirEntry[str]", target: Path) -> None:
     if entry.is_symlink():
         target.unlink(missing_ok=True)
-        target.symlink_to(os.readlink(entry.path))
+        target.symlink_to(Path(entry.path).readlink())
         return
     if entry.is_dir():
         target.mkdir(exist_ok=True)

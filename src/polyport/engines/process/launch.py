@@ -81,7 +81,7 @@ def _become(program: Program, stdout: int, stderr: int, report: int, parent: int
         os.chdir(program.folder / folders.WORK)
         os.umask(0o022)
         executable = find_program(program.command[0], program.environment.get("PATH", os.defpath))
-        os.execve(executable, program.command, program.environment)
+        os.execve(executable, program.command, program.environment)  # noqa: S606 - there is to be no shell
     except isolation.Unavailable as error:
         os.write(report, _UNAVAILABLE + str(error).encode())
     except CannotStart as error:

@@ -1,0 +1,117 @@
+"""`polyport demo`."""
+
+import os
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+
+from polyport import settings
+from polyport.cli import console
+from polyport.cli.demo import client, places, serving
+from polyport.cli.demo.report import Report
+from polyport.cli.demo.story import DemoFailed, Story, new_suffix
+from polyport.errors import UsageError
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the server and the endpoint running.")] = False,
+    url: Annotated[
+        str | None, typer.Option(help="Use the server at this URL, of this machine, in place of one of its own.")
+    ] = None,
+    home: Annotated[Path | None, typer.Option(help="With --url: the home folder of that server.")] = None,
+) -> None:
+    """Host a scikit-learn and a LightGBM model on one endpoint: direct, then serial, through boto3."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    report = Report(console.out)
+    try:
+        with tempfile.TemporaryDirectory(prefix="polyport-demo-") as work:
+            if url is None:
+                with_own_server(Path(work), report, keep)
+            else:
+                with_server_at(url, home, Path(work), report, keep)
+    except (DemoFailed, RuntimeError, ClientError, BotoCoreError) as error:
+        console.err.print(f"polyport demo: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+def with_own_server(work: Path, report: Report, keep: bool) -> None:
+    """Start one, on any free port and with a home of its own; stop it in the end."""
+    with places.own_home(places.cache_folder()) as home:
+        story = Story(home, work, report)
+        prepare(story)
+        with report.step("Start polyport serve") as step:
+            server = serving.Server(home)
+            try:
+                url = server.wait()
+            except BaseException:
+                server.stop()
+                raise
+            step.result = url
+        with server:
+            tell(story, report, url, own=True, keep=keep)
+            if keep:
+                server.keep()
+                console.out.print(f"The server goes on until: kill {server.process.pid}", highlight=False)
+                return
+            with report.step("Stop polyport serve"):
+                server.stop()
+
+
+def with_server_at(url: str, home: Path | None, work: Path, report: Report, keep: bool) -> None:
+    """Use one that runs. Its home must be known: images are built and archives are laid there."""
+    if not serving.healthy(url):
+        raise UsageError(f"There is no Polyport at {url}: GET {url.rstrip('/')}/healthz does not answer 200.")
+    loaded = settings.load({"home": home} if home else {}, os.environ)
+    story = Story(loaded.home, work, report, new_suffix())
+    prepare(story)
+    tell(story, report, url, own=False, keep=keep)
+
+
+def prepare(story: Story) -> None:
+    """What needs no server."""
+    story.build_images()
+    story.train()
+
+
+def tell(story: Story, report: Report, url: str, own: bool, keep: bool) -> None:
+    """The part that uses a server, and what was learnt."""
+    serving.point_clients_at(url, own)
+    with tidied_up(story, own):
+        story.time_alone()
+        sagemaker, runtime = client.control_client(), client.runtime_client()
+        story.create(sagemaker)
+        story.invoke_direct(runtime)
+        story.go_serial(sagemaker)
+        story.invoke_serial(runtime)
+        if not keep:
+            story.delete(sagemaker)
+    console.out.print(report.table())
+    console.out.print(story.verdict(), highlight=False)
+    if keep:
+        say_how_to_play(story, url)
+
+
+@contextmanager
+def tidied_up(story: Story, own: bool) -> Iterator[None]:
+    """Nothing stays on another's server when the demo fails or is interrupted. One of its own goes away as a whole."""
+    try:
+        yield
+    except BaseException:
+        if not own:
+            story.abandon(client.control_client())
+        raise
+
+
+def say_how_to_play(story: Story, url: str) -> None:
+    """The environment and calls to paste."""
+    for name, value in serving.exports(url).items():
+        console.out.print(f"export {name}={shlex.quote(value)}", highlight=False, soft_wrap=True)
+    console.out.print(f"\n{story.examples()}\n", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,75 @@
+"""What a container that does not do well listens on, and what it said last. It blocks for some milliseconds."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from polyport.engines.contract import Diagnosis
+from polyport.engines.process import logs, processes
+
+#: How many lines, and of each at most how many characters, are shown.
+LINES = 20
+LINE_LENGTH = 2000
+#: So much of the end of a log file is read.
+_TAIL_BYTES = 256 * 1024
+_LISTEN = "0A"
+
+
+def diagnose(base_dir: str, session: int | None, since: int, log: Path) -> Diagnosis:
+    """For the container whose ``SAGEMAKER_BASE_DIR`` is ``base_dir``; the others as in `processes.find_members`."""
+    members = processes.find_members(base_dir, session, since) if session is not None else set()
+    return Diagnosis(listening=find_ports(members), output=read_tail(log))
+
+
+def find_ports(pids: set[int]) -> tuple[int, ...]:
+    """The TCP ports that these processes listen on, ascending."""
+    sockets = {inode for pid in pids for inode in _list_sockets(pid)}
+    tables = (line for pid in pids for name in ("tcp", "tcp6") for line in _read_lines(pid, name))
+    ports = {port for inode, port in map(_parse_listener, tables) if inode in sockets}
+    return tuple(sorted(ports))
+
+
+def read_tail(log: Path) -> tuple[str, ...]:
+    """The last lines the container printed, without times and streams; of the older file too if the newest is short."""
+    lines = _tail_of(log)
+    if len(lines) < LINES:
+        lines = _tail_of(logs.rotated(log, 1)) + lines
+    return tuple(lines[-LINES:])
+
+
+def _tail_of(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            raw = file.read().split(b"\n")
+    except OSError:
+        return []
+    whole = raw[1:] if size > _TAIL_BYTES else raw
+    parted = (line.decode("utf-8", "replace").split(" ", 2) for line in whole)
+    return [parts[2][:LINE_LENGTH] for parts in parted if len(parts) == 3 and parts[1] in ("stdout", "stderr")]
+
+
+def _list_sockets(pid: int) -> set[str]:
+    """The inodes of its open sockets."""
+    found = set()
+    with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # closed meanwhile
+                found.add(str(Path(entry.path).readlink()))
+    return {target[8:-1] for target in found if target.startswith("socket:[")}
+
+
+def _read_lines(pid: int, table: str) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/net/{table}").read_text("ascii").splitlines()[1:]
+    except OSError:
+        return []
+
+
+def _parse_listener(line: str) -> tuple[str, int]:
+    """The inode and port of a row that listens; no inode for others."""
+    fields = line.split()
+    if fields[3] != _LISTEN:
+        return "", 0
+    return fields[9], int(fields[1].rpartition(":")[2], 16)

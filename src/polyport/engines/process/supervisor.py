@@ -1,0 +1,226 @@
+"""The supervisor of one instance: ``python -I -m polyport.engines.process.supervisor FOLDER``.
+
+Level-triggered: whenever something happens (a poke, a child's end, output, a pause that is over) it does the next step
+of each container towards what is wanted. It ends when its specification wants nothing, after clearing the folder away.
+SIGTERM makes it end its containers and leave the folder for a successor. When it is killed, the kernel kills the
+containers' main processes, and a successor kills whatever else they had started.
+"""
+
+import contextlib
+import functools
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from polyport.engines.process import files, folders, isolation, processes
+from polyport.engines.process.container import DROP, Container, Entry
+
+#: Seconds a successor spends on ending what its predecessor left.
+_LEFTOVERS_LIMIT = 5.0
+
+
+class Supervisor:
+    """All of it. One thread, one epoll."""
+
+    def __init__(self, folder: Path) -> None:
+        # where
+        self._folder = folder
+        self._engine_poke = folder.parent.parent / files.ENGINE_POKE
+        # what is wanted
+        self._spec: Entry = {"stopping": True, "stop_timeout": 0.0, "containers": []}
+        self._leaving = False
+        # what is
+        self._containers: dict[str, Container] = {}
+        self._remembered: dict[str, Entry] = {}
+        self._mounted = True
+        self._boot_id = processes.read_boot_id()
+        self._published: bytes | None = None
+        # what wakes it
+        self._poll = select.epoll()
+        self._callbacks: dict[int, Callable[[], object]] = {}
+
+    def run(self) -> None:
+        """Until nothing is wanted any more."""
+        self._listen()
+        self._read_spec()
+        self._end_leftovers()
+        self._publish()
+        while True:
+            self._reap()
+            again = self._advance()
+            self._publish()
+            if not self._containers and not self._wanted():
+                break
+            self._wait(again)
+        if not self._leaving:
+            self._vanish()
+
+    def _listen(self) -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        self._watch(reading, lambda: files.drain(reading))
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._leave)
+        poke = files.open_poke(self._folder / files.POKE)
+        self._watch(poke, functools.partial(self._on_poke, poke))
+        isolation.adopt_orphans()
+
+    def _on_poke(self, fd: int) -> None:
+        files.drain(fd)
+        self._read_spec()
+
+    def _leave(self, *_: object) -> None:
+        self._leaving = True
+
+    def _watch(self, fd: int, callback: Callable[[], object] | None) -> None:
+        """Has ``callback`` called whenever ``fd`` can be read; ``None`` ends that, and may be repeated."""
+        if callback is not None:
+            self._callbacks[fd] = callback
+            self._poll.register(fd, select.EPOLLIN)
+        elif self._callbacks.pop(fd, None):
+            self._poll.unregister(fd)
+
+    def _read_spec(self) -> None:
+        """An unreadable specification changes nothing; a supervisor that never had one only clears away."""
+        spec = files.read_object(self._folder / files.SPEC)
+        if spec is not None and isinstance(spec.get("containers"), list):
+            self._spec = spec
+
+    def _wanted(self) -> dict[str, Entry]:
+        if self._spec["stopping"] or self._leaving:
+            return {}
+        return {entry["hostname"]: entry for entry in self._spec["containers"]}
+
+    def _end_leftovers(self) -> None:
+        """Ends what a killed predecessor left, and takes over its counters. Without its state there was none."""
+        state = files.read_object(self._folder / files.STATE)
+        if state is None:
+            return
+        rows = {row["hostname"]: row for row in _rows(state)}
+        same_boot = state.get("boot_id") == self._boot_id
+        limit = time.monotonic() + _LEFTOVERS_LIMIT
+        while (left := self._find_leftovers(rows, same_boot)) and time.monotonic() < limit:
+            processes.send(left, signal.SIGKILL)
+            time.sleep(0.005)
+        self._remembered = {hostname: _remember(row) for hostname, row in rows.items()}
+
+    def _find_leftovers(self, rows: dict[str, Entry], same_boot: bool) -> set[int]:
+        found: set[int] = set()
+        for hostname in {*rows, *(entry["hostname"] for entry in self._spec["containers"])}:
+            base = folders.container_folder(self._folder, hostname) / folders.BASE
+            row = rows.get(hostname, {}) if same_boot else {}
+            found |= processes.find_members(str(base), row.get("session"), row.get("process_started", 0))
+        return found - {os.getpid()}
+
+    def _reap(self) -> None:
+        """Collects every child that ended: main processes, and orphans that became ours."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                for container in self._containers.values():
+                    if container.pid == pid:
+                        container.end(status)
+
+    def _advance(self) -> float | None:
+        """One step for each container; the earliest time that one of them wants another."""
+        wanted = self._wanted()
+        for hostname, entry in wanted.items():
+            if hostname not in self._containers:
+                self._containers[hostname] = self._make(entry)
+        times = [self._advance_one(container, wanted) for container in list(self._containers.values())]
+        return min((at for at in times if at is not None), default=None)
+
+    def _make(self, entry: Entry) -> Container:
+        folder = folders.container_folder(self._folder, entry["hostname"])
+        remembered = self._remembered.pop(entry["hostname"], {})
+        return Container(
+            entry, folder, self._watch, remembered if remembered.get("version") == entry["version"] else {}
+        )
+
+    def _advance_one(self, container: Container, wanted: dict[str, Entry]) -> float | None:
+        entry, timeout = wanted.get(container.hostname), self._spec["stop_timeout"]
+        try:
+            step, again = container.advance(entry, timeout, self._mounted)
+        except isolation.Unavailable as error:
+            self._mounted = False
+            container.note(f"/opt/ml is not shown here, only SAGEMAKER_BASE_DIR: {error}")
+            step, again = container.advance(entry, timeout, self._mounted)
+        if step == DROP:
+            container.close()
+            del self._containers[container.hostname]
+            if not self._leaving:
+                folders.clear(container.folder)
+        return again
+
+    def _publish(self) -> None:
+        """Writes ``state.json`` when it changed, then tells the engine."""
+        rows = [container.describe() for container in self._containers.values()]
+        state = {"supervisor": os.getpid(), "boot_id": self._boot_id, "containers": rows}
+        data = files.dump(state)
+        if data != self._published:
+            files.write_atomically(self._folder / files.STATE, data)
+            self._published = data
+            files.poke(self._engine_poke, self._folder.name)
+
+    def _wait(self, again: float | None) -> None:
+        timeout = None if again is None else max(0.0, again - time.monotonic())
+        for fd, _ in self._poll.poll(timeout):
+            if callback := self._callbacks.get(fd):
+                callback()
+
+    def _vanish(self) -> None:
+        """The name goes in one step, so that nobody ever sees half an instance; clearing may take its time."""
+        gone = self._folder.with_name(f"{files.GONE_PREFIX}{self._folder.name}.{os.getpid()}")
+        self._folder.rename(gone)
+        files.poke(self._engine_poke, self._folder.name)
+        folders.clear(gone)
+
+
+def _rows(state: Entry) -> list[Entry]:
+    """The rows of a state file that can be used, whatever wrote it."""
+    rows = state.get("containers")
+    return [row for row in rows if _is_row(row)] if isinstance(rows, list) else []
+
+
+def _is_row(row: object) -> bool:
+    numbers = ("version", "process_started", "restarts")
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("hostname"), str)
+        and all(isinstance(row.get(name), int) for name in numbers)
+        and isinstance(row.get("session"), int | None)
+    )
+
+
+def _remember(row: Entry) -> dict[str, Any]:
+    """What a successor knows of a container: one that ran was ended with its supervisor."""
+    if row.get("pid") is None:
+        return row
+    ended = {"at": time.time(), "signal": int(signal.SIGKILL), "reason": "its supervisor was killed"}
+    return {**row, "restarts": row.get("restarts", 0) + 1, "last_exit": ended}
+
+
+def main() -> None:
+    """The program: one argument, the instance's folder. A second supervisor of one instance ends at once."""
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    os.umask(0o077)
+    folder = Path(sys.argv[1])
+    try:
+        alone = files.take_lock(folder / files.LOCK)
+    except FileNotFoundError:
+        return  # the instance was removed in between
+    if alone:
+        Supervisor(folder).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,353 @@
+"""One client connection: takes requests off the wire, one after the other, and brings answers back in their order.
+
+The parser (llhttp) refuses bare line feeds, folded headers, control characters, repeated or conflicting lengths; what it
+leaves to its user is checked here. Requests that a client sends before the answer to the first wait in line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from polyport.errors import ApiError
+from polyport.gateway import faults
+from polyport.gateway.request import MAX_HEAD, MAX_HEADERS, METHODS, Headers, Request, path_of, read_fields, size_of_head
+
+if TYPE_CHECKING:
+    from polyport.gateway.exchange import Exchange
+    from polyport.gateway.gateway import Gateway
+
+log = logging.getLogger(__name__)
+
+# Counted in sweeps, one a second, so that no request pays for a timer.
+#: A connection without a request.
+IDLE_SWEEPS = 120
+#: From the first byte of a head to its end.
+HEAD_SWEEPS = 30
+#: Without a byte of a body that is not whole.
+BODY_SWEEPS = 60
+#: From an answer that ends the connection to its end, so that a client that is still sending can read it.
+LINGER_SWEEPS = 10
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Connection(asyncio.Protocol):
+    """One client."""
+
+    __slots__ = (
+        "_body",
+        "_current",
+        "_exchange",
+        "_fed",
+        "_fields",
+        "_gateway",
+        "_headers",
+        "_in_head",
+        "_is_closing",
+        "_is_legacy",
+        "_is_paused",
+        "_keep_alive",
+        "_owes_continue",
+        "_parser",
+        "_quiet",
+        "_ready",
+        "_size",
+        "_target",
+        "transport",
+    )
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._parser: HttpRequestParser = HttpRequestParser(self)
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else happens
+        # The connection
+        self._exchange: Exchange | None = None
+        self._current: Request | None = None
+        #: Whole requests in line; an error stands for the one that could not be read, and is the last.
+        self._ready: deque[Request | ApiError] = deque()
+        self._is_paused = False
+        #: No request is taken any more: the last answer was given, or is an error.
+        self._is_closing = False
+        #: Sweeps since something happened.
+        self._quiet = 0
+        # The request that is being read
+        self._in_head = True
+        self._fed = 0
+        self._target = b""
+        self._headers: Headers = []
+        self._fields: dict[bytes, bytes] = {}
+        self._body: list[bytes] = []
+        self._size = 0
+        self._keep_alive = True
+        self._is_legacy = False
+        self._owes_continue = False
+
+    def __repr__(self) -> str:
+        return f"<Connection {self._exchange!r}, {len(self._ready)} in line, closing={self._is_closing}>"
+
+    # Protocol callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]  # uvloop's are no subclass of asyncio.Transport
+        self._gateway.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gateway.forget(self)
+        self._is_closing = True
+        self._ready.clear()
+        exchange, self._exchange = self._exchange, None
+        # The parser holds our bound methods: a cycle.
+        self._parser = None  # type: ignore[assignment]
+        if exchange is not None:
+            exchange.abandon()
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_closing:
+            return
+        self._quiet = 0
+        if self._in_head:
+            self._fed += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            self._refuse(faults.malformed("Polyport speaks HTTP/1.1 and switches to no other protocol"))
+        except HttpParserCallbackError as error:
+            # Must come first: it is a subclass of the next.
+            self._refuse(_cause(error))
+        except HttpParserError as error:
+            self._refuse(faults.malformed(str(error)))
+        else:
+            if self._in_head and self._fed > MAX_HEAD:
+                self._refuse(faults.malformed(f"its head is longer than {MAX_HEAD} bytes"))
+        if self._ready and self._exchange is None:
+            self._serve()
+
+    def eof_received(self) -> None:
+        """The client has closed: what it asked for is cancelled when the transport closes, right after this."""
+
+    def pause_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.pause()
+
+    def resume_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.resume()
+
+    # Parser callbacks. What they raise reaches `data_received` as the context of a HttpParserCallbackError.
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        headers = self._headers
+        if len(headers) > MAX_HEADERS:
+            raise faults.malformed(f"it has more than {MAX_HEADERS} headers")
+        if self._fed > MAX_HEAD and size_of_head(self._target, headers) > MAX_HEAD:
+            raise faults.malformed(f"its head is longer than {MAX_HEAD} bytes")
+        self._in_head = False
+        fields = self._fields = read_fields(headers)
+        self._keep_alive = self._parser.should_keep_alive()
+        if not self._keep_alive or b"connection" in fields:
+            self._check_version(fields)
+        if b"host" not in fields and not self._is_legacy:
+            raise faults.malformed("it has no Host header")
+        if b"transfer-encoding" in fields:
+            self._check_coding(fields)
+        elif b"content-length" in fields and int(fields[b"content-length"]) > self._gateway.options.max_body_bytes:
+            raise faults.too_large(self._gateway.options.max_body_bytes)
+        if b"expect" in fields:
+            self._expect(fields[b"expect"])
+
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+        self._size += len(body)
+        if self._size > self._gateway.options.max_body_bytes:
+            raise faults.too_large(self._gateway.options.max_body_bytes)
+
+    def on_message_complete(self) -> None:
+        method = self._parser.get_method()
+        if method not in METHODS:
+            raise faults.malformed(f"the method {method.decode('ascii', 'replace')} is not served")
+        target = self._target if self._target.startswith(b"/") else path_of(self._target)
+        self._ready.append(
+            Request(
+                self._gateway.clock.request_id(),
+                method,
+                target,
+                self._headers,
+                self._fields,
+                self._body,
+                self._size,
+                keep_alive=self._keep_alive,
+                is_legacy=self._is_legacy,
+            )
+        )
+        self._in_head = True
+        self._fed = 0
+        self._target = b""
+        self._headers = []
+        self._body = []
+        self._size = 0
+        self._is_legacy = False
+        self._owes_continue = False
+
+    # What an exchange asks for
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the answer."""
+        self.transport.write(data)
+
+    def finish(self) -> None:
+        """The answer is complete."""
+        keep_alive = self._current is not None and self._current.keep_alive
+        self._exchange = self._current = None
+        self._quiet = 0
+        if not keep_alive or self._gateway.is_draining:
+            self._close()
+        elif self._ready:
+            self._serve()
+        else:
+            self._go_on()
+
+    def fail(self, error: ApiError) -> None:
+        """Answer with an error."""
+        request = self._current
+        assert request is not None, "there is an exchange"
+        line, bodyless = self._gateway.connection_line(request), request.method == b"HEAD"
+        self.transport.write(faults.render(error, request.id, self._gateway.clock.date, line, bodyless=bodyless))
+        self.finish()
+
+    def cut(self) -> None:
+        """Break off: without its proper end the client sees that the answer is not whole."""
+        self._is_closing = True
+        self._exchange = self._current = None
+        self.transport.abort()
+
+    # What the gateway asks for
+
+    def drain(self) -> None:
+        """Take no further request."""
+        if self._exchange is None and not self._ready and not self._is_closing:
+            self._is_closing = True
+            self.transport.close()
+
+    def sweep(self) -> None:
+        """Once a second: has the client had its time?"""
+        if self._exchange is not None and not self._is_closing:
+            return
+        self._quiet += 1
+        if self._is_closing:
+            if self._quiet > LINGER_SWEEPS:
+                self.transport.abort()
+        elif not self._in_head:
+            if self._quiet > BODY_SWEEPS:
+                self._refuse(faults.too_slow())
+                self._serve()
+        elif self._quiet > IDLE_SWEEPS:
+            self._is_closing = True
+            self.transport.close()
+
+    # Steps
+
+    def _check_version(self, fields: dict[bytes, bytes]) -> None:
+        version = self._parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise faults.malformed(f"HTTP/{version} is not served")
+        self._is_legacy = version == "1.0"
+        if self._parser.should_upgrade():
+            raise faults.malformed("Polyport speaks HTTP/1.1 and switches to no other protocol")
+
+    def _check_coding(self, fields: dict[bytes, bytes]) -> None:
+        if fields[b"transfer-encoding"].lower() != b"chunked" or self._is_legacy:
+            raise faults.malformed("its Transfer-Encoding is not chunked")
+
+    def _expect(self, expectation: bytes) -> None:
+        if expectation.lower() != b"100-continue":
+            raise ApiError("ValidationError", "The only expectation that Polyport meets is 100-continue.", 417)
+        if self._is_legacy:
+            return
+        if self._exchange is None and not self._ready:
+            self.transport.write(CONTINUE)
+        else:
+            # It must not overtake an earlier answer.
+            self._owes_continue = True
+
+    def _refuse(self, error: ApiError) -> None:
+        """What came cannot be read, so nothing after it can. The answer comes in its turn, and ends the connection."""
+        self._ready.append(error)
+        self._is_closing = True
+
+    def _serve(self) -> None:
+        """Begin with the next in line, until one is on its way."""
+        while self._ready and self._exchange is None:
+            request = self._ready.popleft()
+            if isinstance(request, ApiError):
+                self._give_up(request)
+                return
+            self._current = request
+            self._begin(request)
+        if self._ready and not self._is_paused and not self._is_closing:
+            self._is_paused = True
+            self.transport.pause_reading()
+
+    def _begin(self, request: Request) -> None:
+        try:
+            self._exchange = self._gateway.serve(self, request)
+        except ApiError as error:
+            self.fail(error)
+            return
+        except Exception:
+            log.exception("request %s failed", request.id.decode())
+            self.fail(faults.internal())
+            return
+        try:
+            self._exchange.start()
+        except Exception:
+            log.exception("request %s failed", request.id.decode())
+            self._exchange.crashed()
+
+    def _give_up(self, error: ApiError) -> None:
+        clock = self._gateway.clock
+        self.transport.write(faults.render(error, clock.request_id(), clock.date, b"Connection: close\r\n"))
+        self._close()
+
+    def _go_on(self) -> None:
+        """Nothing is in line."""
+        if self._is_closing:
+            self._close()
+            return
+        if self._is_paused:
+            self._is_paused = False
+            self.transport.resume_reading()
+        if self._owes_continue:
+            self._owes_continue = False
+            self.transport.write(CONTINUE)
+
+    def _close(self) -> None:
+        """Closing with unread data would reset the connection, and the client might never see the answer: so the sending
+        side is closed, and what still comes is thrown away for a while."""
+        self._is_closing = True
+        self._ready.clear()
+        self._quiet = 0
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        if self._is_paused:
+            self._is_paused = False
+            self.transport.resume_reading()
+
+
+def _cause(error: HttpParserCallbackError) -> ApiError:
+    """What a parser callback raised; anything but an `ApiError` is a mistake of ours."""
+    cause = error.__context__
+    if isinstance(cause, ApiError):
+        return cause
+    log.error("reading a request failed", exc_info=cause)
+    return faults.internal()

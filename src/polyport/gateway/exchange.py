@@ -1,0 +1,40 @@
+"""What a client connection and the exchange it waits for may ask of each other."""
+
+from typing import Protocol
+
+from polyport.errors import ApiError
+
+
+class Client(Protocol):
+    """The connection that waits for an answer."""
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the answer."""
+
+    def finish(self) -> None:
+        """The answer is complete."""
+
+    def fail(self, error: ApiError) -> None:
+        """Answer with an error. Nothing was written before, and nothing comes after."""
+
+    def cut(self) -> None:
+        """Break off an answer that was begun and cannot be ended: the client must see that it is not whole."""
+
+
+class Exchange(Protocol):
+    """One request on its way."""
+
+    def start(self) -> None:
+        """Set out. Answers come later, never from within."""
+
+    def crashed(self) -> None:
+        """A mistake of ours was logged: end it, whatever its state."""
+
+    def pause(self) -> None:
+        """The client does not take more for now."""
+
+    def resume(self) -> None:
+        """The client takes more."""
+
+    def abandon(self) -> None:
+        """The client is gone."""

@@ -1,0 +1,192 @@
+"""Everything that is no invocation: passed to the control plane over its Unix socket, and its answer back as it arrives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from polyport.gateway import faults, headers
+
+if TYPE_CHECKING:
+    from polyport.errors import ApiError
+    from polyport.gateway.exchange import Client
+    from polyport.gateway.gateway import Gateway
+    from polyport.gateway.request import Request
+    from polyport.gateway.upstream import Upstream
+
+#: Between one hop and the next only (RFC 9110, 7.6.1), or said anew by the gateway.
+_HOP = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"expect",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+#: Tells control under which request id this request is known; a client cannot set it.
+REQUEST_ID = b"x-polyport-request-id"
+HEALTH = b"/healthz"
+
+
+class Forward:
+    """One request for control."""
+
+    __slots__ = ("_begun", "_client", "_done", "_gateway", "_is_chunked", "_paused", "_request", "_upstream")
+
+    def __init__(self, gateway: Gateway, client: Client, request: Request) -> None:
+        self._gateway = gateway
+        self._client = client
+        self._request = request
+        self._upstream: Upstream | None = None
+        self._begun = False
+        self._is_chunked = False
+        self._paused = False
+        self._done = False
+
+    def __repr__(self) -> str:
+        return f"<Forward {self._request!r}>"
+
+    def start(self) -> None:
+        """Set out."""
+        self._gateway.forwards.add(self)
+        upstream = self._gateway.control.take()
+        if upstream is None:
+            self._gateway.control.open(self)
+        else:
+            self.connected(upstream)
+
+    def pause(self) -> None:
+        """The client takes no more: nor do we."""
+        self._paused = True
+        if self._upstream is not None:
+            self._upstream.transport.pause_reading()
+
+    def resume(self) -> None:
+        """The client takes more."""
+        self._paused = False
+        if self._upstream is not None:
+            self._upstream.transport.resume_reading()
+
+    def abandon(self) -> None:
+        """The client is gone."""
+        self._leave()
+
+    def expire(self) -> None:
+        """Control took too long to begin an answer."""
+        self._end_badly(faults.no_control_answer("it takes too long"))
+
+    def connected(self, upstream: Upstream) -> None:
+        """Send the request."""
+        if self._done:
+            upstream.pool.put(upstream)
+            return
+        self._upstream = upstream
+        upstream.begin(self)
+        upstream.transport.writelines((_head(self._request), *self._request.body))
+        if self._paused:
+            upstream.transport.pause_reading()
+
+    def refused(self, reason: str) -> None:
+        """Control is away."""
+        self._end_badly(faults.no_control(reason))
+
+    def received(self, upstream: Upstream) -> None:
+        """Pass it on."""
+        parts, upstream.parts = upstream.parts, []
+        # The answer to HEAD is a head alone; the parser cannot know and would wait for the body.
+        ended = upstream.ended or self._request.method == b"HEAD"
+        head = b""
+        if not self._begun:
+            self._begun = True
+            self._gateway.forwards.discard(self)
+            head = self._head(upstream, sum(map(len, parts)) if upstream.ended else None)
+        if self._is_chunked:
+            parts = headers.chunked(parts, is_last=ended)
+        self._client.write(b"".join((head, *parts)))
+        if ended:
+            client = self._client
+            self._leave()
+            client.finish()
+
+    def broken(self, upstream: Upstream, reason: str) -> None:
+        """The connection is gone; only if it was closed while idle, control has not seen the request."""
+        self._upstream = None
+        if upstream.is_reused and not upstream.heard:
+            self._gateway.control.open(self)
+        else:
+            self._end_badly(faults.no_control_answer(reason))
+
+    def crashed(self) -> None:
+        """A mistake of ours."""
+        self._end_badly(faults.internal())
+
+    def _head(self, upstream: Upstream, length: int | None) -> bytes:
+        request = self._request
+        passed = [(name, value) for name, value in upstream.headers if name.lower() not in _HOP]
+        names = {name.lower() for name, _ in passed}
+        lines = [faults.status_line(upstream.status), *(b"%b: %b\r\n" % pair for pair in passed)]
+        if b"x-amzn-requestid" not in names:
+            lines.append(b"x-amzn-RequestId: %b\r\n" % request.id)
+        if b"date" not in names:
+            lines.append(self._gateway.clock.date)
+        framing = self._framing(upstream, length)
+        lines += [self._gateway.connection_line(request), framing, b"\r\n"]
+        return b"".join(lines)
+
+    def _framing(self, upstream: Upstream, length: int | None) -> bytes:
+        stated = headers.from_container(upstream.headers).get(headers.LENGTH)
+        if upstream.status in (204, 304):
+            return b""
+        if length is not None and self._request.method != b"HEAD":
+            return b"Content-Length: %d\r\n" % length
+        if stated is not None:
+            return b"Content-Length: %b\r\n" % stated
+        if self._request.method == b"HEAD":
+            return b""
+        if self._request.is_legacy:
+            self._request.keep_alive = False
+            return b""
+        self._is_chunked = True
+        return b"Transfer-Encoding: chunked\r\n"
+
+    def _end_badly(self, error: ApiError) -> None:
+        if self._done:
+            return
+        self._leave()
+        if self._begun:
+            self._client.cut()
+        else:
+            self._client.fail(error)
+
+    def _leave(self) -> None:
+        if self._done:
+            return
+        self._done = True
+        self._gateway.forwards.discard(self)
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            if self._paused:
+                upstream.transport.resume_reading()
+            upstream.release()
+
+
+def _head(request: Request) -> bytes:
+    """The request line and headers for control: all but what is between client and gateway."""
+    named = {token.strip().lower() for token in request.fields.get(b"connection", b"").split(b",")}
+    lines = [b"%b %b HTTP/1.1\r\n" % (request.method, request.target)]
+    for name, value in request.headers:
+        lower = name.lower()
+        if lower not in _HOP and lower not in named and lower != REQUEST_ID:
+            lines.append(b"%b: %b\r\n" % (name, value))
+    if b"host" not in request.fields:
+        lines.append(b"Host: control\r\n")
+    if request.size or request.method in (b"POST", b"PUT", b"PATCH"):
+        lines.append(b"Content-Length: %d\r\n" % request.size)
+    lines.append(b"%b: %b\r\n\r\n" % (REQUEST_ID, request.id))
+    return b"".join(lines)

@@ -1,0 +1,311 @@
+"""One call: through one container (single, direct) or a chain of them (serial), and the answer back as it arrives.
+
+The answer of a stage that is not the last is taken whole and becomes the next one's request; the answer of the last is
+passed on piece by piece. A request goes to a second connection only when it cannot have reached a container by the first:
+refused, or kept alive from before and closed without a byte of an answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from polyport.gateway import faults, headers, routes
+
+if TYPE_CHECKING:
+    from polyport.errors import ApiError
+    from polyport.gateway.calls import Call
+    from polyport.gateway.deadlines import Lane
+    from polyport.gateway.exchange import Client
+    from polyport.gateway.gateway import Gateway
+    from polyport.gateway.request import Request
+    from polyport.gateway.upstream import Upstream
+
+#: Bytes of a container's error that are read: more than an error can show.
+MAX_ERROR_BODY = 64 * 1024
+#: Below this (bytes), joining head and body costs less than a second buffer.
+JOIN_LIMIT = 64 * 1024
+
+
+class Invocation:
+    """One call. It knows its way from the start; what changes is at which stage, and which instance, it is."""
+
+    __slots__ = (
+        "_accept",
+        "_begun",
+        "_body",
+        "_client",
+        "_collected",
+        "_content_type",
+        "_done",
+        "_endpoint",
+        "_extra",
+        "_gateway",
+        "_instance",
+        "_is_chunked",
+        "_last",
+        "_paused",
+        "_position",
+        "_request",
+        "_said",
+        "_size",
+        "_stages",
+        "_tried",
+        "_upstream",
+        "_variant",
+    )
+
+    def __init__(self, gateway: Gateway, client: Client, request: Request, call: Call) -> None:
+        self._gateway = gateway
+        self._client = client
+        self._request = request
+        # The way
+        self._endpoint, self._variant, self._instance, self._stages, self._accept, _ = call
+        self._last = len(self._stages) - 1
+        self._position = 0
+        self._tried: list[routes.Instance] | None = None
+        self._upstream: Upstream | None = None
+        # What the container whose turn it is gets
+        self._content_type = request.fields.get(headers.TYPE) or headers.DEFAULT_TYPE
+        self._extra = headers.to_container(request.fields)
+        self._body = request.body
+        self._size = request.size
+        # What has come back: of a stage whose answer is not passed on, and of headers for the client
+        self._collected: list[bytes] = []
+        self._said: dict[bytes, bytes] = {}
+        # The answer to the client
+        self._begun = False
+        self._is_chunked = False
+        self._paused = False
+        self._done = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._request.id!r} at stage {self._position} in {self._instance!r}>"
+
+    def start(self) -> None:
+        """Set out."""
+        self._instance.outstanding += 1
+        self._lane().add(self)
+        self._go()
+
+    # What the client and the clock do
+
+    def pause(self) -> None:
+        """The client takes no more: nor do we."""
+        self._paused = True
+        if self._upstream is not None:
+            self._upstream.transport.pause_reading()
+
+    def resume(self) -> None:
+        """The client takes more."""
+        self._paused = False
+        if self._upstream is not None:
+            self._upstream.transport.resume_reading()
+
+    def abandon(self) -> None:
+        """The client is gone: closing the connection tells the container."""
+        self._leave()
+
+    def expire(self) -> None:
+        """The call's time is over."""
+        self._end_badly(faults.timed_out(self._place()), faults.TIME_EXCEEDED)
+
+    # What the upstream does
+
+    def connected(self, upstream: Upstream) -> None:
+        """Send the request of this stage."""
+        if self._done:
+            upstream.pool.put(upstream)
+            return
+        self._upstream = upstream
+        upstream.begin(self)
+        head = b"".join(
+            (
+                self._instance.containers[self._stages[self._position]].head,
+                b"Content-Type: ",
+                self._content_type,
+                b"\r\nAccept: ",
+                self._accept if self._position == self._last else headers.DEFAULT_ACCEPT,
+                self._extra,
+                b"\r\nContent-Length: %d\r\n\r\n" % self._size,
+            )
+        )
+        if self._size < JOIN_LIMIT:
+            upstream.transport.write(b"".join((head, *self._body)))
+        else:
+            upstream.transport.writelines((head, *self._body))
+        if self._paused:
+            upstream.transport.pause_reading()
+
+    def refused(self, reason: str) -> None:
+        """Nothing was sent, so another instance may be tried."""
+        if self._done:
+            return
+        gateway, instance = self._gateway, self._instance
+        now = gateway.loop.time()
+        gateway.report(instance, self._container().hostname, reason)
+        instance.avoid_until = now + routes.AVOIDED_FOR
+        self._tried = [*(self._tried or ()), instance]
+        other = routes.choose_instance(self._variant, gateway.draw(), now, self._tried)
+        if other is None:
+            self._end_badly(faults.no_answer(self._place()), faults.STREAM_BROKEN)
+            return
+        self._instance = other
+        other.outstanding += 1
+        gateway.release(instance)
+        self._go()
+
+    def received(self, upstream: Upstream) -> None:
+        """The last stage's success goes on to the client; all else is taken whole."""
+        if self._position == self._last and 200 <= upstream.status < 300:
+            self._pass_on(upstream)
+        else:
+            self._collect(upstream)
+
+    def broken(self, upstream: Upstream, reason: str) -> None:
+        """The connection is gone. Whether the container has the request decides if it may be sent again."""
+        self._upstream = None
+        if upstream.is_reused and not upstream.heard:
+            # It was closed while it was idle. A new connection tells for certain.
+            self._container().pool.open(self)
+            return
+        self._gateway.report(self._instance, self._container().hostname, reason)
+        if upstream.status and not 200 <= upstream.status < 300:
+            error = faults.model_error(self._place(), upstream.status, b"", is_whole=False)
+        else:
+            error = faults.no_answer(self._place())
+        self._end_badly(error, faults.STREAM_BROKEN)
+
+    def crashed(self) -> None:
+        """A mistake of ours."""
+        self._end_badly(faults.internal(), faults.STREAM_BROKEN)
+
+    # Steps
+
+    def _go(self) -> None:
+        pool = self._container().pool
+        upstream = pool.take()
+        if upstream is None:
+            pool.open(self)
+        else:
+            self.connected(upstream)
+
+    def _pass_on(self, upstream: Upstream) -> None:
+        parts, upstream.parts = upstream.parts, []
+        ended = upstream.ended
+        head = b""
+        if not self._begun:
+            self._begun = True
+            head = self._head(upstream, sum(map(len, parts)) if ended else None)
+        if self._is_chunked:
+            parts = headers.chunked(parts, is_last=ended)
+        self._client.write(b"".join((head, *parts)))
+        if ended:
+            self._finish()
+
+    def _head(self, upstream: Upstream, length: int | None) -> bytes:
+        """Status line and headers of the answer. ``length`` (bytes), if the body is already known."""
+        fields = headers.from_container(upstream.headers)
+        if length is not None:
+            framing = b"Content-Length: %d\r\n\r\n" % length
+        elif headers.LENGTH in fields:
+            framing = b"Content-Length: %b\r\n\r\n" % fields[headers.LENGTH]
+        elif self._request.is_legacy:
+            # HTTP/1.0 knows no chunks: the body ends with the connection.
+            self._request.keep_alive = False
+            framing = b"\r\n"
+        else:
+            self._is_chunked = True
+            framing = b"Transfer-Encoding: chunked\r\n\r\n"
+        content_type = fields.get(headers.TYPE)
+        return b"".join(
+            (
+                b"HTTP/1.1 200 OK\r\nx-amzn-RequestId: ",
+                self._request.id,
+                b"\r\n",
+                self._variant.header,
+                self._gateway.clock.date,
+                self._gateway.connection_line(self._request),
+                b"" if content_type is None else b"Content-Type: %b\r\n" % content_type,
+                headers.to_client({**self._said, **fields}),
+                framing,
+            )
+        )
+
+    def _collect(self, upstream: Upstream) -> None:
+        self._collected += upstream.parts
+        upstream.parts = []
+        size = sum(map(len, self._collected))
+        if not 200 <= upstream.status < 300:
+            if upstream.ended or size > MAX_ERROR_BODY:
+                self._report_model_error(upstream, is_cut=not upstream.ended)
+        elif size > self._gateway.options.max_body_bytes:
+            following = self._instance.containers[self._stages[self._position + 1]].label
+            limit = self._gateway.options.max_body_bytes
+            self._end_badly(faults.too_much_between(self._place(), following, size, limit), faults.STREAM_BROKEN)
+        elif upstream.ended:
+            self._advance(upstream, size)
+
+    def _report_model_error(self, upstream: Upstream, *, is_cut: bool) -> None:
+        body = b"".join(self._collected)
+        error = faults.model_error(self._place(), upstream.status, body, is_whole=True, is_cut=is_cut)
+        self._end_badly(error, faults.STREAM_BROKEN)
+
+    def _advance(self, upstream: Upstream, size: int) -> None:
+        """The answer of this stage is the request of the next."""
+        fields = headers.from_container(upstream.headers)
+        self._content_type = fields.pop(headers.TYPE, headers.DEFAULT_TYPE)
+        fields.pop(headers.LENGTH, None)
+        self._said.update(fields)
+        # The client's attributes go along until a container sets its own.
+        self._extra = headers.to_container(self._request.fields, self._said.get(headers.CUSTOM))
+        self._body, self._size, self._collected = self._collected, size, []
+        self._position += 1
+        self._upstream = None
+        # An instance may be tried for this stage that refused an earlier one.
+        self._tried = None
+        upstream.release()
+        self._go()
+
+    def _finish(self) -> None:
+        client = self._client
+        self._leave()
+        client.finish()
+
+    def _end_badly(self, error: ApiError, reason: faults.Interruption) -> None:
+        """Tell the client: by an error if nothing was answered yet, else as the answer's form permits."""
+        if self._done:
+            return
+        label = self._container().label
+        client = self._client
+        self._leave()
+        if self._begun:
+            self._interrupt(reason, label)
+        else:
+            client.fail(error)
+
+    def _interrupt(self, reason: faults.Interruption, label: str) -> None:
+        """The answer cannot be ended; a client must not take the part for the whole."""
+        self._client.cut()
+
+    def _leave(self) -> None:
+        """Let go of everything. The upstream keeps its connection only if the exchange on it is complete."""
+        if self._done:
+            return
+        self._done = True
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            if self._paused:
+                upstream.transport.resume_reading()
+            upstream.release()
+        self._lane().discard(self)
+        self._gateway.release(self._instance)
+
+    def _lane(self) -> Lane[Invocation]:
+        return self._gateway.calls
+
+    def _container(self) -> routes.Container:
+        return self._instance.containers[self._stages[self._position]]
+
+    def _place(self) -> faults.Place:
+        endpoint = self._endpoint
+        return faults.Place(endpoint.account, endpoint.region, endpoint.name, self._container().label)

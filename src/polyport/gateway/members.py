@@ -1,0 +1,69 @@
+"""What the service model says of the runtime's headers, in a form that is checked in a microsecond."""
+
+import re
+from collections.abc import Callable, Mapping
+
+from botocore.model import OperationModel, Shape
+
+from polyport.aws import patterns, service, validate
+from polyport.gateway import faults, request
+
+OPERATIONS = {b"invocations": "InvokeEndpoint", b"invocations-response-stream": "InvokeEndpointWithResponseStream"}
+
+
+class Member:
+    """One member of an operation's input that travels in a header. ``fits`` is exact for values within the sizes."""
+
+    __slots__ = ("fits", "least", "most", "name")
+
+    def __init__(self, name: str, shape: Shape) -> None:
+        self.name = name
+        self.least: int = shape.metadata.get("min", 0)
+        self.most: int = shape.metadata.get("max", request.MAX_HEAD)
+        self.fits = _matcher(shape.metadata.get("pattern"))
+
+
+class Operation:
+    """One operation: its members by the lower-case name of their header."""
+
+    __slots__ = ("_model", "accept", "members")
+
+    def __init__(self, model: OperationModel) -> None:
+        self._model = model
+        self.members = {
+            shape.serialization["name"].lower().encode(): Member(name, shape)
+            for name, shape in model.input_shape.members.items()
+            if shape.serialization.get("location") == "header"
+        }
+        #: The header in which the client says what it accepts.
+        self.accept = next(header for header, member in self.members.items() if member.name == "Accept")
+
+    def check(self, name: str, fields: Mapping[bytes, bytes]) -> None:
+        """Raises `ApiError` that tells all constraints of the model which the fields break. ``name``: the endpoint's."""
+        values: dict[str, object] = {"EndpointName": name, "Body": b""}
+        for header, value in fields.items():
+            member = self.members.get(header)
+            if member is not None:
+                values[member.name] = value.decode("latin-1")
+        found = validate.violations(self._model.input_shape, values)
+        if found:
+            raise faults.invalid(validate.message(found))
+
+
+def load() -> dict[bytes, Operation]:
+    """The operations that a gateway serves, by the last part of their path. Reads botocore's model."""
+    runtime = service.load("sagemaker-runtime")
+    operations = {}
+    for path, name in OPERATIONS.items():
+        model = runtime.operation(name)
+        assert model is not None, "the operations are the model's"
+        operations[path] = Operation(model)
+    return operations
+
+
+def _matcher(pattern: str | None) -> Callable[[bytes], object]:
+    if pattern is None:
+        return lambda value: True
+    if pattern == r"\p{ASCII}*":
+        return bytes.isascii
+    return re.compile(patterns.translate(pattern).encode()).fullmatch

@@ -1,0 +1,55 @@
+"""What a worker process must be told when it is started."""
+
+import sys
+
+import msgspec
+
+from polyport.settings import Settings
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Frozen; reaches the process as JSON, its only argument."""
+
+    #: What control calls this worker; the same again when it is started anew.
+    name: str
+    host: str
+    #: Workers share it with SO_REUSEPORT; 0 is for tests, the worker then prints the port it got.
+    port: int
+    #: Unix socket of the channel to control.
+    channel: str
+    #: Unix socket on which control answers HTTP.
+    control: str
+    account: str
+    region: str
+    max_body_bytes: int = 25 * 1024 * 1024
+    #: Seconds for a whole call, all stages together.
+    invocation_timeout: float = 60.0
+    #: Seconds for a call that answers as a stream (SageMaker: 8 minutes).
+    stream_timeout: float = 480.0
+    #: Seconds that calls in flight get after SIGTERM.
+    drain_timeout: float = 60.0
+    #: The process to die with; 0: nobody.
+    parent: int = 0
+
+
+def from_settings(settings: Settings, *, name: str, channel: str, control: str, parent: int = 0) -> Options:
+    """The options of one worker. The two paths are Unix sockets; ``parent`` is the process id to die with."""
+    return Options(
+        name=name,
+        host=settings.host,
+        port=settings.port,
+        channel=channel,
+        control=control,
+        account=settings.account_id,
+        region=settings.region,
+        max_body_bytes=settings.max_body_bytes,
+        invocation_timeout=settings.invocation_timeout,
+        stream_timeout=max(settings.invocation_timeout, 480.0),
+        drain_timeout=settings.invocation_timeout,
+        parent=parent,
+    )
+
+
+def command(options: Options) -> list[str]:
+    """The command line that starts the worker."""
+    return [sys.executable, "-m", "polyport.gateway.worker", msgspec.json.encode(options).decode()]

@@ -1,0 +1,234 @@
+"""The route table as a gateway uses it: look-ups by what a request says, and the choice of variant and instance.
+
+A table is built beside the old one and takes its place whole. Instances that are in both stay the same objects, so
+their counts of calls in flight go on, and so do their open connections.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from urllib.parse import unquote_to_bytes
+
+from polyport.domain.routes import Address, EndpointRoute, InstanceRoute, RouteTable, VariantRoute
+from polyport.gateway.upstream import Pool
+
+#: Seconds for which an instance that refused a connection is chosen only when there is no other.
+AVOIDED_FOR = 1.0
+#: Host name of the only container of a model, as SageMaker's containers see it.
+SINGLE_HOST = "model.aws.local"
+_SAFE = re.compile(r"[!-~]*")
+_TARGET = re.compile(rb"/endpoints/([^/?#]*)/([^/?#]*)(?:[?#].*)?", re.DOTALL)
+
+OpenPool = Callable[[Address], Pool]
+
+
+class Container:
+    """One container of one instance."""
+
+    __slots__ = ("head", "hostname", "label", "pool")
+
+    def __init__(self, hostname: str, label: str, head: bytes, pool: Pool) -> None:
+        self.hostname = hostname
+        #: How errors name it: ``primary`` when it is the only one.
+        self.label = label
+        #: The first lines of every request to it.
+        self.head = head
+        self.pool = pool
+
+
+class Instance:
+    """One instance as this worker sees it."""
+
+    __slots__ = ("avoid_until", "containers", "id", "is_retired", "outstanding", "route")
+
+    def __init__(self, route: InstanceRoute, containers: tuple[Container, ...]) -> None:
+        self.id = route.id
+        self.route = route
+        self.containers = containers
+        #: Calls in flight.
+        self.outstanding = 0
+        #: It is in the table no more.
+        self.is_retired = False
+        self.avoid_until = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Instance {self.id} outstanding={self.outstanding} retired={self.is_retired}>"
+
+    def close(self) -> None:
+        """Let its idle connections go; those in use go when their call ends."""
+        for container in self.containers:
+            container.pool.close()
+
+
+class Variant:
+    """One production variant. ``stages`` has the way of a direct call by the bytes of the hostname: one place."""
+
+    __slots__ = (
+        "all_stages",
+        "header",
+        "hostnames",
+        "instances",
+        "is_least_outstanding",
+        "mode",
+        "name",
+        "stages",
+        "weight",
+    )
+
+    def __init__(self, route: VariantRoute, instances: tuple[Instance, ...]) -> None:
+        self.name = route.name
+        self.weight = route.weight
+        self.mode = route.mode
+        self.hostnames = route.hostnames
+        self.stages = {hostname.encode(): (place,) for place, hostname in enumerate(route.hostnames)}
+        self.all_stages = tuple(range(len(route.hostnames)))
+        self.instances = instances
+        self.is_least_outstanding = route.routing_strategy == "LEAST_OUTSTANDING_REQUESTS"
+        self.header = b"x-Amzn-Invoked-Production-Variant: %b\r\n" % route.name.encode()
+
+
+class Endpoint:
+    """One endpoint that may be invoked. ``shares`` are the variants that untargeted calls are drawn from, each with
+    the sum of the weights up to it."""
+
+    __slots__ = ("account", "name", "region", "shares", "total", "variants")
+
+    def __init__(self, route: EndpointRoute, variants: tuple[Variant, ...]) -> None:
+        self.account = route.account
+        self.region = route.region
+        self.name = route.name
+        self.variants = variants
+        self.shares, self.total = _shares(variants)
+
+
+class Index:
+    """One version of the table, by what requests say."""
+
+    __slots__ = ("_endpoints", "_targets", "_unavailable", "instances", "version")
+
+    def __init__(self, table: RouteTable, endpoints: Iterable[Endpoint], instances: dict[str, Instance]) -> None:
+        self.version = table.version
+        self.instances = instances
+        self._endpoints = {(one.account, one.region, one.name): one for one in endpoints}
+        self._unavailable = {(account, region, name): status for account, region, name, status in table.unavailable}
+        self._targets: dict[tuple[str, str], dict[bytes, tuple[Endpoint, bytes]]] = {}
+        for (account, region, name), endpoint in self._endpoints.items():
+            targets = self._targets.setdefault((account, region), {})
+            for operation in (b"invocations", b"invocations-response-stream"):
+                # As clients write it: names that can be created need no percent-encoding.
+                targets[b"/endpoints/%b/%b" % (name.encode(), operation)] = (endpoint, operation)
+
+    def __len__(self) -> int:
+        return len(self._endpoints)
+
+    def find(self, owner: tuple[str, str], target: bytes) -> tuple[Endpoint, bytes] | None:
+        """Endpoint and operation (last part of the path) of a target written in the usual way; owner: account, region."""
+        targets = self._targets.get(owner)
+        return targets.get(target) if targets is not None else None
+
+    def endpoint(self, owner: tuple[str, str], name: str) -> Endpoint | None:
+        """The endpoint of that name."""
+        return self._endpoints.get((*owner, name))
+
+    def status(self, owner: tuple[str, str], name: str) -> str | None:
+        """The status of an endpoint that exists and cannot be invoked."""
+        return self._unavailable.get((*owner, name))
+
+
+def empty() -> Index:
+    """What a worker knows before its first table."""
+    return Index(RouteTable(version=0), (), {})
+
+
+def build(table: RouteTable, previous: Index, draining: dict[str, Instance], open_pool: OpenPool) -> Index:
+    """The index of a new table. Instances of the previous one, and ``draining`` ones that come back, are kept."""
+    instances: dict[str, Instance] = {}
+    endpoints = []
+    for route in table.endpoints:
+        variants = []
+        for variant in route.variants:
+            for instance in variant.instances:
+                known = previous.instances.get(instance.id) or draining.get(instance.id)
+                instances[instance.id] = _instance(instance, variant, known, open_pool)
+            variants.append(Variant(variant, tuple(instances[one.id] for one in variant.instances)))
+        endpoints.append(Endpoint(route, tuple(variants)))
+    return Index(table, endpoints, instances)
+
+
+def parse_target(target: bytes) -> tuple[str, bytes] | None:
+    """Endpoint name, percent-decoded, and operation of any spelling of a runtime path; ``None`` if it is none."""
+    match = _TARGET.fullmatch(target)
+    return (unquote_to_bytes(match[1]).decode("utf-8", "replace"), match[2]) if match else None
+
+
+def region_of(authorization: bytes) -> str | None:
+    """The region in the credential scope of a SigV4 ``Authorization`` header (``AKID/date/region/service/...``)."""
+    start = authorization.find(b"Credential=")
+    scope = authorization[start : start + 200].split(b",", 1)[0].split(b"/") if start >= 0 else ()
+    return scope[2].decode("latin-1") if len(scope) == 5 else None
+
+
+def choose_variant(endpoint: Endpoint, draw: float) -> Variant | None:
+    """One of the variants, in the proportion of their weights. ``draw`` is in [0, 1). ``None``: none can be used."""
+    shares = endpoint.shares
+    if len(shares) == 1:
+        return shares[0][1]
+    point = draw * endpoint.total
+    for reach, variant in shares:
+        if point < reach:
+            return variant
+    return shares[-1][1] if shares else None
+
+
+def choose_instance(variant: Variant, draw: float, now: float, tried: list[Instance] | None) -> Instance | None:
+    """One of the variant's instances by its routing strategy, none that was tried before or has left the table;
+    one that just refused a connection only if there is no other."""
+    instances = variant.instances
+    if tried is None and not variant.is_least_outstanding and instances:
+        instance = instances[int(draw * len(instances))]
+        if instance.avoid_until <= now and not instance.is_retired:
+            return instance
+    candidates = [one for one in instances if not one.is_retired and (tried is None or one not in tried)]
+    candidates = [one for one in candidates if one.avoid_until <= now] or candidates
+    if variant.is_least_outstanding and candidates:
+        least = min(one.outstanding for one in candidates)
+        candidates = [one for one in candidates if one.outstanding == least]
+    return candidates[int(draw * len(candidates))] if candidates else None
+
+
+def _shares(variants: tuple[Variant, ...]) -> tuple[list[tuple[float, Variant]], float]:
+    """A variant without instances gets no share, as long as another one has both. If nobody has a weight, all that have
+    instances share alike: an endpoint all of whose weights are 0 would otherwise refuse every call."""
+    weighed = [(one.weight, one) for one in variants if one.weight > 0 and one.instances]
+    if not any(one.weight > 0 for one in variants):
+        weighed = [(1.0, one) for one in variants if one.instances]
+    total = 0.0
+    shares = []
+    for weight, variant in weighed:
+        total += weight
+        shares.append((total, variant))
+    return shares, total
+
+
+def _instance(route: InstanceRoute, variant: VariantRoute, known: Instance | None, open_pool: OpenPool) -> Instance:
+    if known is not None and known.route == route:
+        known.is_retired = False
+        return known
+    containers = tuple(
+        _container(hostname, address, variant.mode, open_pool(address))
+        for hostname, address in zip(variant.hostnames, route.containers, strict=True)
+    )
+    if known is None:
+        return Instance(route, containers)
+    # A container came back at another address: same instance, same count, new connections.
+    known.close()
+    known.route, known.containers, known.is_retired = route, containers, False
+    return known
+
+
+def _container(hostname: str, address: Address, mode: str, pool: Pool) -> Container:
+    if not _SAFE.fullmatch(hostname):
+        raise ValueError(f"the container hostname {hostname!r} cannot be in a header")
+    is_single = mode == "Single"
+    host = f"{SINGLE_HOST if is_single else hostname}:{address.port}"
+    head = b"POST /invocations HTTP/1.1\r\nHost: %b\r\n" % host.encode()
+    return Container(hostname, "primary" if is_single else hostname, head, pool)

@@ -1,0 +1,96 @@
+"""InvokeEndpointWithResponseStream: the container's answer in event-stream frames, as it arrives."""
+
+from __future__ import annotations
+
+import binascii
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from polyport.gateway import faults, headers
+from polyport.gateway.invocation import Invocation
+
+if TYPE_CHECKING:
+    from polyport.gateway.deadlines import Lane
+    from polyport.gateway.upstream import Upstream
+
+#: Bytes of payload that SDKs take in one frame.
+MAX_PAYLOAD = 16 * 1024 * 1024
+_STRING = b"\x07"
+
+
+def frame(head: bytes, payload: bytes) -> bytes:
+    """One message: lengths and their CRC, headers, payload, and the CRC of all that."""
+    prelude = (len(head) + len(payload) + 16).to_bytes(4, "big") + len(head).to_bytes(4, "big")
+    message = b"".join((prelude, binascii.crc32(prelude).to_bytes(4, "big"), head, payload))
+    return message + binascii.crc32(message).to_bytes(4, "big")
+
+
+def frame_head(**values: str) -> bytes:
+    """Headers of a message: ``message_type="event"`` stands for ``:message-type``."""
+    parts = []
+    for name, value in values.items():
+        key, text = b":" + name.replace("_", "-").encode(), value.encode()
+        parts += [bytes([len(key)]), key, _STRING, len(text).to_bytes(2, "big"), text]
+    return b"".join(parts)
+
+
+PART = frame_head(event_type="PayloadPart", content_type="application/octet-stream", message_type="event")
+ERROR = frame_head(exception_type="ModelStreamError", content_type="application/json", message_type="exception")
+
+
+def part(payload: bytes) -> bytes:
+    """A ``PayloadPart``."""
+    return frame(PART, payload)
+
+
+class StreamedInvocation(Invocation):
+    """A call that answers in frames."""
+
+    __slots__ = ()
+
+    def _lane(self) -> Lane[Invocation]:
+        return self._gateway.streams
+
+    def _pass_on(self, upstream: Upstream) -> None:
+        parts, upstream.parts = upstream.parts, []
+        data = b"".join(parts)
+        frames = [part(data[at : at + MAX_PAYLOAD]) for at in range(0, len(data), MAX_PAYLOAD)]
+        head = b""
+        if not self._begun:
+            self._begun = True
+            head = self._head(upstream, None)
+        self._write(head, frames, is_last=upstream.ended)
+        if upstream.ended:
+            self._finish()
+
+    def _head(self, upstream: Upstream, length: int | None) -> bytes:
+        fields = headers.from_container(upstream.headers)
+        content_type = fields.get(headers.TYPE)
+        if self._request.is_legacy:
+            self._request.keep_alive = False
+        else:
+            self._is_chunked = True
+        return b"".join(
+            (
+                b"HTTP/1.1 200 OK\r\nx-amzn-RequestId: ",
+                self._request.id,
+                b"\r\n",
+                self._variant.header,
+                self._gateway.clock.date,
+                self._gateway.connection_line(self._request),
+                b"Content-Type: application/vnd.amazon.eventstream\r\n",
+                b"" if content_type is None else b"X-Amzn-SageMaker-Content-Type: %b\r\n" % content_type,
+                headers.to_client({**self._said, **fields}),
+                b"Transfer-Encoding: chunked\r\n\r\n" if self._is_chunked else b"\r\n",
+            )
+        )
+
+    def _interrupt(self, reason: faults.Interruption, label: str) -> None:
+        body = msgspec.json.encode({"ErrorCode": reason.code, "Message": reason.text.format(container=label)})
+        self._write(b"", [frame(ERROR, body)], is_last=True)
+        self._client.finish()
+
+    def _write(self, head: bytes, frames: list[bytes], *, is_last: bool) -> None:
+        pieces = headers.chunked(frames, is_last=is_last) if self._is_chunked else frames
+        self._client.write(b"".join((head, *pieces)))

@@ -1,0 +1,123 @@
+"""The control process: store, engine, reconciler and API, joined. ``python -m polyport.server.control SETTINGS``."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import uvicorn
+import uvloop
+
+from polyport.api import app as api
+from polyport.artifacts.cache import Cache
+from polyport.control import health
+from polyport.control.reconcile import Reconciler
+from polyport.engines import catalog
+from polyport.errors import StoreError, UsageError
+from polyport.images import Registry
+from polyport.server import processes
+from polyport.server.launcher import EXIT_USAGE
+from polyport.server.preparer import ProcessPreparer
+from polyport.server.sockets import sockets
+from polyport.settings import Settings
+from polyport.store import Store
+
+log = logging.getLogger(__name__)
+
+#: Seconds on top of the containers' own stop time-out that stopping all instances may take.
+STOP_MARGIN = 5.0
+
+
+class Control:
+    """All parts of control, made from settings; `run` serves until it is told to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = Store(f"sqlite+aiosqlite:///{settings.home / 'polyport.db'}")
+        self.registry = Registry(settings.home)
+        self.cache = Cache(settings)
+        self.reconciler = Reconciler(
+            rows=self.store,
+            engine=catalog.create(settings),
+            preparer=ProcessPreparer(self.registry, self.cache, settings),
+            rules=health.Rules(
+                startup_timeout=settings.startup_timeout,
+                startup_restarts=settings.startup_restarts,
+                ping_interval=settings.ping_interval,
+                unhealthy_after=settings.unhealthy_after,
+            ),
+            workers=settings.workers,
+            ping_timeout=settings.ping_timeout,
+        )
+        self._stopping = asyncio.Event()
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """What ``GET /healthz`` says: whether every gateway worker serves by the latest table."""
+        publisher = self.reconciler.publisher
+        return publisher.is_ready, {
+            "status": "ok" if publisher.is_ready else "starting",
+            "workers": len(publisher.workers),
+            "workers_expected": self.settings.workers,
+            "engine": self.settings.engine,
+        }
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, then stop all instances. Raises `StoreError`."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stopping.set)
+        await self.store.open()
+        unsubscribe = self.store.subscribe(self.reconciler.wake)
+        try:
+            await self.reconciler.start()
+            meeting = sockets(self.settings.home)
+            await self.reconciler.publisher.open(meeting.channel)
+            meeting.control.unlink(missing_ok=True)
+            await self._serve(str(meeting.control))
+            log.info("stopping all instances")
+            await self.reconciler.stop_instances(self.settings.stop_timeout + STOP_MARGIN)
+        finally:
+            unsubscribe()
+            await self.reconciler.stop()
+            await self.store.close()
+
+    async def _serve(self, path: str) -> None:
+        application = api.create(self.settings, self.store, self.registry, self.cache, self.reconciler, self.health)
+        server = _Server(uvicorn.Config(application, uds=path, log_level="warning", access_log=False, lifespan="off"))
+        serving = asyncio.create_task(server.serve())
+        stopping = asyncio.create_task(self._stopping.wait())
+        # What start-up made stays for good: the collector need not look at it again.
+        gc.freeze()
+        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        server.should_exit = True
+        await serving
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but signals are ours: control has more to stop than its HTTP server."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def main() -> None:
+    """Run with the settings that the launcher passes as JSON."""
+    processes.die_with_parent()
+    settings = msgspec.json.decode(sys.argv[1], type=Settings)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        uvloop.run(Control(settings).run())
+    except (StoreError, UsageError) as error:
+        sys.stderr.write(f"polyport: {error}\n")
+        sys.exit(EXIT_USAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Joins images and model data into instances that an engine can start."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from polyport.artifacts.cache import Cache
+from polyport.domain.endpoints import Endpoint, Fleet, InstanceRow, Variant
+from polyport.domain.instances import Container, ContainerSpec, Image, Instance
+from polyport.errors import ArtifactError
+from polyport.images import Registry
+from polyport.settings import Settings
+
+#: The folder below ``/opt/ml`` for ``AdditionalModelDataSources``.
+ADDITIONAL = "additional-model-data-sources"
+
+
+class ProcessPreparer:
+    """For the process engine: images are folders in the home, model data comes through the cache."""
+
+    def __init__(
+        self, registry: Registry, cache: Cache, settings: Settings, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._registry = registry
+        self._cache = cache
+        self._settings = settings
+        self._clock = clock
+
+    async def resolve(self, variant: Variant) -> tuple[Image, ...]:
+        """Pin each container's image to what its name stands for now. Raises `ImageError`."""
+        return tuple(
+            Image(
+                specified=spec.image,
+                resolved=f"{repository(spec.image)}@{self._registry.resolve(spec.image).digest}",
+                resolved_at=self._clock(),
+            )
+            for spec in variant.containers
+        )
+
+    async def prepare(self, endpoint: Endpoint, fleet: Fleet, row: InstanceRow) -> Instance:
+        """Fetch the model data of all containers at once. Raises `ImageError` or `ArtifactError`."""
+        variant = fleet.variant
+        timeout = variant.download_timeout or self._settings.download_timeout
+        pairs = zip(variant.containers, fleet.images, strict=True)
+        containers = await asyncio.gather(*(self._container(spec, image, timeout) for spec, image in pairs))
+        return Instance(
+            id=row.id,
+            labels={
+                "account": endpoint.owner.account,
+                "region": endpoint.owner.region,
+                "endpoint": endpoint.name,
+                "variant": variant.name,
+            },
+            containers=tuple(containers),
+            network_isolation=variant.network_isolation,
+            stop_timeout=self._settings.stop_timeout,
+        )
+
+    async def _container(self, spec: ContainerSpec, image: Image, timeout: float) -> Container:
+        built = self._registry.by_digest(image.resolved.rpartition("@")[2])
+        sources = {f"{ADDITIONAL}/{channel}": source for channel, source in spec.additional.items()}
+        if spec.model is not None:
+            sources["model"] = spec.model
+        try:
+            folders = await asyncio.gather(*(self._cache.fetch(source, timeout) for source in sources.values()))
+        except ArtifactError as error:
+            raise ArtifactError(f"The model data of container {spec.hostname} cannot be used. {error}") from error
+        return Container(
+            hostname=spec.hostname,
+            image=image,
+            command=built.command,
+            environment=built.environment | spec.environment,
+            folder=str(built.folder),
+            artifacts={path: str(folder) for path, folder in zip(sources, folders, strict=True)},
+        )
+
+
+def repository(image: str) -> str:
+    """An image name without its tag or digest: ``registry:5000/name:tag`` -> ``registry:5000/name``."""
+    name = image.partition("@")[0]
+    head, colon, tag = name.rpartition(":")
+    return head if colon and "/" not in tag else name

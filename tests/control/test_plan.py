@@ -1,0 +1,223 @@
+"""The planner, in a world that hypothesis plays around it. `test_plan_examples` tells what properties cannot."""
+
+from collections.abc import Iterable
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
+
+from control.values import endpoint, images, new_id, wanted
+from control.world import PROFILE, World, counts, obey, variant_sets
+from polyport.control import failure, plan, routes
+from polyport.control.plan import NOTHING, Decision, Seen
+from polyport.domain.endpoints import Endpoint, InstanceRow, Status, Variant
+
+#: Reference 4.2, as users see it. Beyond it: what was switched or restarted and then stays broken is `Failed`, for the
+#: alternatives are `Updating` for ever, which nobody may delete, and an `InService` that nobody can invoke.
+TRANSITIONS = {
+    Status.CREATING: {Status.IN_SERVICE, Status.FAILED},
+    Status.IN_SERVICE: {Status.UPDATING, Status.SYSTEM_UPDATING, Status.DELETING},
+    Status.UPDATING: {Status.IN_SERVICE, Status.ROLLING_BACK, Status.FAILED},
+    Status.ROLLING_BACK: {Status.IN_SERVICE},
+    Status.SYSTEM_UPDATING: {Status.IN_SERVICE, Status.FAILED},
+    Status.FAILED: {Status.DELETING},
+    Status.DELETING: set(),
+}
+
+
+class PlannerMachine(RuleBasedStateMachine):
+    """The API, the engine, images, gateways and crashes in any order; the rules of the house after each step."""
+
+    @initialize(variants=variant_sets)
+    def create(self, variants: tuple[Variant, ...]) -> None:
+        self.world = World(endpoint(wanted(1, *variants)))
+
+    @precondition(lambda self: self.world.row)
+    @rule(moments=st.integers(1, 8), acknowledge=st.booleans())
+    def all_goes_well_for_a_while(self, moments: int, acknowledge: bool) -> None:
+        """Chance alone would seldom bring an endpoint into service."""
+        for _ in range(moments):
+            if self.world.row:
+                self.step("")
+                self.resolve(good=True)
+                self.engine_obeys()
+                self.containers_get_healthy()
+                if acknowledge:
+                    self.gateways_acknowledge()
+                self.targets_are_healthy_when_published()
+
+    # What the API lets through (reference 4.2)
+
+    @precondition(lambda self: self.world.row and self.world.row.status is Status.IN_SERVICE)
+    @rule(variants=variant_sets)
+    def update(self, variants: tuple[Variant, ...]) -> None:
+        self.world.want(wanted(self.world.endpoint.wanted.revision + 1, *variants))
+
+    @precondition(lambda self: self.world.row and self.world.row.status is Status.IN_SERVICE)
+    @rule(data=st.data())
+    def scale(self, data: st.DataObject) -> None:
+        active = self.world.endpoint.state.active
+        assert active
+        variants = [
+            replace(each.variant, instance_count=data.draw(counts), weight=data.draw(st.floats(0, 2)))
+            for each in active.fleets
+        ]
+        self.world.want(wanted(active.revision, *variants))
+
+    @precondition(lambda self: self.world.row and self.world.row.status in {Status.IN_SERVICE, Status.FAILED})
+    @rule()
+    def delete(self) -> None:
+        self.world.want(replace(self.world.endpoint.wanted, deleted=True))
+
+    # What the world does
+
+    @precondition(lambda self: self.world.row)
+    @rule(good=st.booleans())
+    def resolve(self, good: bool) -> None:
+        for asked, each in self.world.decision.resolve if self.world.decision else ():
+            self.world.resolved[asked.revision, each.variant.name] = images(each.variant) if good else "no such image"
+
+    @precondition(lambda self: self.world.row)
+    @rule(data=st.data())
+    def engine_changes(self, data: st.DataObject) -> None:
+        ids = [row.id for row in self.world.rows()]
+        if not ids:
+            return
+        key = data.draw(st.sampled_from(ids))
+        now = self.world.engine.get(key, NOTHING)
+        event = data.draw(st.sampled_from(["healthy", "unhealthy", "fails", "overdue", "vanishes"]))
+        if event == "vanishes":
+            self.world.engine.pop(key, None)
+        elif now.present and not now.stopping:
+            changes = {"healthy": {"healthy": True, "overdue": False, "failure": ""}, "unhealthy": {"healthy": False}}
+            bad = {"healthy": False, "failure": "exited", "overdue": event == "overdue"}
+            self.world.engine[key] = replace(now, **changes.get(event, bad))
+
+    @precondition(lambda self: self.world.row and self.world.decision)
+    @rule()
+    def engine_obeys(self) -> None:
+        if self.world.row:
+            obey(self.world)
+
+    @rule()
+    def containers_get_healthy(self) -> None:
+        for key, seen in self.world.engine.items():
+            if not seen.stopping:
+                self.world.engine[key] = Seen(present=True, healthy=True)
+
+    @rule()
+    def gateways_acknowledge(self) -> None:
+        self.world.acknowledge()
+
+    @rule()
+    def calls_end(self) -> None:
+        self.world.calls.clear()
+
+    @rule(connected=st.booleans())
+    def gateway_comes_or_goes(self, connected: bool) -> None:
+        self.world.connected = connected
+
+    # The step, and what must hold
+
+    @precondition(lambda self: self.world.row)
+    @rule(crash=st.sampled_from(["", "", "", "before the write", "after the write"]))
+    def step(self, crash: str) -> None:
+        before = self.world.endpoint
+        seen = {row.id: self.world.see(row.id) for row in self.world.rows()}
+        decision = self.world.step(crash)
+        after = replace(before, state=decision.state)
+        check_transition(before, after)
+        check_counts(after)
+        check_actions(decision, seen)
+        check_forgotten(before, after, seen)
+        check_traffic(before, after, seen)
+        if crash == "":
+            check_rest(after, decision, seen)
+
+    @invariant()
+    def targets_are_healthy_when_published(self) -> None:
+        if self.world.row and self.world.decision:
+            self.world.publish()
+            for key in routes.live_ids(self.world.table):
+                assert self.world.engine[key].healthy
+                assert not self.world.engine[key].stopping
+
+
+def check_transition(before: Endpoint, after: Endpoint) -> None:
+    """Statuses change along the documented table alone."""
+    if after.status is not before.status:
+        assert after.status in TRANSITIONS[before.status], f"{before.status} -> {after.status}"
+
+
+def check_counts(row: Endpoint) -> None:
+    """Never more instances than wanted plus the update's surplus."""
+    active, pending = row.state.active, row.state.pending
+    for part in (active, pending):
+        for each in part.fleets if part else ():
+            assert len(each.instances) <= each.variant.instance_count
+    if active and pending and active.revision == pending.revision:
+        for old, new in zip(active.fleets, pending.fleets, strict=True):
+            most = max(old.variant.instance_count, new.variant.instance_count)
+            assert len(old.instances) + len(new.instances) <= most
+    ids = [each.id for each in plan.all_instances(row.state)]
+    assert len(ids) == len(set(ids))
+
+
+def check_actions(decision: Decision, seen: dict[str, Seen]) -> None:
+    """Started is what should be, removed is what is drained, and nothing is both."""
+    kept = {row.id for row in (*plan.instances(decision.state.active), *plan.instances(decision.state.pending))}
+    assert {row.id for _, row in decision.apply} <= kept
+    for key in decision.remove:
+        assert seen[key].drained
+        assert key not in kept
+    if decision.gone:
+        assert not plan.all_instances(decision.state)
+    assert len(decision.state.failure_reason) <= failure.LIMIT
+
+
+def check_forgotten(before: Endpoint, after: Endpoint, seen: dict[str, Seen]) -> None:
+    """An instance is accounted for until nothing is left of it and no gateway uses it."""
+    left = {row.id for row in plan.all_instances(after.state)}
+    for row in plan.all_instances(before.state):
+        assert row.id in left or (not seen[row.id].present and seen[row.id].drained)
+
+
+def check_traffic(before: Endpoint, after: Endpoint, seen: dict[str, Seen]) -> None:
+    """Traffic never empties for want of a step; a failed update leaves the old fleet; InService is invocable."""
+    active, status = after.state.active, after.state.status
+    if before.state.active and status in {
+        Status.UPDATING,
+        Status.ROLLING_BACK,
+        Status.IN_SERVICE,
+        Status.SYSTEM_UPDATING,
+    }:
+        assert active is not None
+        had = _healthy(plan.instances(before.state.active), seen)
+        capacity = sum(each.variant.instance_count for each in active.fleets)
+        assert _healthy(plan.instances(active), seen) or not had or not capacity
+    if status is Status.ROLLING_BACK:
+        assert active == before.state.active
+        assert after.state.failure_reason
+    if status is Status.IN_SERVICE and before.state.status is not Status.IN_SERVICE:
+        assert all(seen[row.id].routed or seen[row.id].overdue for row in plan.instances(active))
+        assert not after.state.retired
+    if status is Status.FAILED:
+        assert after.state.failure_reason
+
+
+def check_rest(after: Endpoint, decision: Decision, seen: dict[str, Seen]) -> None:
+    """The same world gives the same decision: no step is taken for nothing, nothing goes back and forth."""
+    seen = {row.id: seen.get(row.id, NOTHING) for row in plan.all_instances(after.state)}
+    second = plan.plan(after, seen, {}, 1e6, new_id)
+    third = plan.plan(replace(after, state=second.state), seen, {}, 2e6, new_id)
+    fourth = plan.plan(replace(after, state=third.state), seen, {}, 3e6, new_id)
+    assert fourth.state == third.state
+
+
+def _healthy(rows: Iterable[InstanceRow], seen: dict[str, Seen]) -> set[str]:
+    return {row.id for row in rows if seen.get(row.id, NOTHING).healthy}
+
+
+TestPlanner = PlannerMachine.TestCase
+TestPlanner.settings = settings(PROFILE, max_examples=150, stateful_step_count=40)

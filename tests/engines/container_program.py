@@ -1,0 +1,40 @@
+"""A container: `container_program.py BEHAVIOUR serve`, the behaviour as JSON. Standard library only."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+
+def main() -> None:
+    """Does what it is told, then answers ``GET /ping`` until it is ended."""
+    told = json.loads(sys.argv[1])
+    for line in told.get("output", []):
+        print(line, flush=True)
+    if told.get("ignores_sigterm"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for code in told.get("runs", []):
+        exec(code, {"os": os, "sys": sys, "subprocess": subprocess, "signal": signal})
+    if "exits_after" in told:
+        threading.Timer(told["exits_after"], os._exit, [told.get("exit_code", 0)]).start()
+    if told.get("listens", True):
+        serve(told.get("listens_on") or int(os.environ["SAGEMAKER_BIND_TO_PORT"]), told.get("ping_status", 200))
+    while True:
+        signal.pause()
+
+
+def serve(port: int, status: int) -> None:
+    """One connection after the other, one answer each."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 %d Something\r\ncontent-length: 0\r\n\r\n" % status)
+
+
+if __name__ == "__main__":
+    main()
