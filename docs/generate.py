@@ -9,6 +9,11 @@ from polyport import settings
 from polyport.cli import app
 
 REFERENCE = Path(__file__).parent / "reference"
+INTRODUCTION = """\
+Each setting can be given in `polyport.toml` in the home folder, as an environment variable, and some as a flag of
+`polyport serve`. A flag goes before the environment, the environment before the file. In an environment variable, a list
+is separated by commas.
+"""
 NOTE = "<!-- Made from the code by `make docs`; edit the code. -->\n\n"
 
 
@@ -17,18 +22,14 @@ def settings_page() -> str:
     lines = [
         "# Settings\n",
         NOTE.strip() + "\n",
-        "Each setting can be given in `polyport.toml` in the home folder, as an environment variable, and some as a flag "
-        "of `polyport serve`. A flag goes before the environment, the environment before the file. "
-        "In an environment variable, a list is separated by commas. What the `process` engine uses says so.\n",
+        INTRODUCTION,
         "| `polyport.toml` | environment | default | meaning |",
         "|---|---|---|---|",
     ]
     for name in settings.Settings.__struct_fields__:
         default = settings.default(name)
         shown = f"`{default}`" if default else "(empty)"
-        lines.append(
-            f"| `{name}` | `{settings.environment_name(name)}` | {shown} | {settings.description(name)} |"
-        )
+        lines.append(f"| `{name}` | `{settings.environment_name(name)}` | {shown} | {settings.description(name)} |")
     return "\n".join(lines) + "\n"
 
 

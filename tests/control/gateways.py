@@ -90,5 +90,5 @@ class Gateway:
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     """Wait for a condition that nothing announces; `TimeoutError` when it does not come."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  nothing sets an event for what is only seen from outside
             await asyncio.sleep(0.005)

@@ -86,9 +86,11 @@ class PlannerMachine(RuleBasedStateMachine):
             return
         key = data.draw(st.sampled_from(ids))
         now = self.world.engine.get(key, NOTHING)
-        event = data.draw(st.sampled_from(["healthy", "unhealthy", "fails", "overdue", "vanishes"]))
+        event = data.draw(st.sampled_from(["healthy", "unhealthy", "fails", "overdue", "vanishes", "is lost"]))
         if event == "vanishes":
             self.world.engine.pop(key, None)
+        elif event == "is lost":
+            self.world.engine[key] = Seen(overdue=True, failure="no space left")
         elif now.present and not now.stopping:
             changes = {"healthy": {"healthy": True, "overdue": False, "failure": ""}, "unhealthy": {"healthy": False}}
             bad = {"healthy": False, "failure": "exited", "overdue": event == "overdue"}

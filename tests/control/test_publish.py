@@ -351,9 +351,10 @@ def test_a_socket_left_by_a_killed_control_is_in_nobodys_way(run: Callable[..., 
     async def body(channel: Channel) -> None:
         other = publish.Publisher(1, mock.Mock(), mock.Mock())
         await other.open(channel.path)
-        await Gateway(channel.path).connect()
+        gateway = await Gateway(channel.path).connect()
         await until(lambda: other.workers)
         await other.close()
         await other.close()
+        await gateway.close()
 
     run(body)

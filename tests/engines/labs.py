@@ -195,6 +195,11 @@ async def until_healthy(engine: Engine, instance_id: str = "i-1", deadline: floa
         await asyncio.sleep(0.01)
 
 
+def spare_ports(blocks: int) -> int:
+    """The first of some ports that other test processes on this machine do not choose, outside the usual range."""
+    return 11000 + os.getpid() % 140 * 60 + (3 - blocks) * 20
+
+
 def find(states: tuple[InstanceState, ...], instance_id: str = "i-1") -> InstanceState | None:
     """The instance of that id."""
     return next((state for state in states if state.id == instance_id), None)

@@ -4,7 +4,19 @@ import signal
 
 import pytest
 
-from engines.labs import DEADLINE, Lab, container_of, find, instance, pids, run, until, until_healthy, until_true
+from engines.labs import (
+    DEADLINE,
+    Lab,
+    container_of,
+    find,
+    instance,
+    pids,
+    run,
+    spare_ports,
+    until,
+    until_healthy,
+    until_true,
+)
 from polyport.domain.instances import ContainerPhase
 from polyport.engines.contract import Engine
 from polyport.errors import CannotChangeInstance
@@ -235,10 +247,11 @@ def test_unknown_ids_and_names_are_answered(lab: Lab) -> None:
 
 def test_explain_tells_where_a_container_listens_and_what_it_said(lab: Lab) -> None:
     """A container at the wrong port, and the last 20 lines of its output, oldest first."""
+    elsewhere = spare_ports(3)
     lines = [f"line {number}" for number in range(30)]
 
     async def story(engine: Engine) -> None:
-        await engine.apply(instance(lab.container("lost", listens_on=19321, output=lines)))
+        await engine.apply(instance(lab.container("lost", listens_on=elsewhere, output=lines)))
         await until(engine, lambda states: container_of(find(states), "lost").phase is ContainerPhase.RUNNING)
 
         async def listens() -> bool:
@@ -246,7 +259,7 @@ def test_explain_tells_where_a_container_listens_and_what_it_said(lab: Lab) -> N
 
         await until_true(listens)
         diagnosis = await engine.explain("i-1", "lost")
-        assert diagnosis.listening == (19321,)
+        assert diagnosis.listening == (elsewhere,)
         assert list(diagnosis.output)[-10:] == lines[-10:]
         assert (await engine.ping("i-1", "lost", DEADLINE)).status is None
 

@@ -15,7 +15,16 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrad
 
 from polyport.errors import ApiError
 from polyport.gateway import faults
-from polyport.gateway.request import MAX_HEAD, MAX_HEADERS, METHODS, Headers, Request, path_of, read_fields, size_of_head
+from polyport.gateway.request import (
+    MAX_HEAD,
+    MAX_HEADERS,
+    METHODS,
+    Headers,
+    Request,
+    path_of,
+    read_fields,
+    size_of_head,
+)
 
 if TYPE_CHECKING:
     from polyport.gateway.exchange import Exchange
@@ -40,6 +49,7 @@ class Connection(asyncio.Protocol):
     """One client."""
 
     __slots__ = (
+        "_age",
         "_body",
         "_current",
         "_exchange",
@@ -51,6 +61,7 @@ class Connection(asyncio.Protocol):
         "_is_closing",
         "_is_legacy",
         "_is_paused",
+        "_is_serving",
         "_keep_alive",
         "_owes_continue",
         "_parser",
@@ -71,13 +82,17 @@ class Connection(asyncio.Protocol):
         #: Whole requests in line; an error stands for the one that could not be read, and is the last.
         self._ready: deque[Request | ApiError] = deque()
         self._is_paused = False
+        self._is_serving = False
         #: No request is taken any more: the last answer was given, or is an error.
         self._is_closing = False
         #: Sweeps since something happened.
         self._quiet = 0
         # The request that is being read
         self._in_head = True
+        #: Bytes since the last that were of use: a head, or a piece of a body.
         self._fed = 0
+        #: Sweeps since its head began.
+        self._age = 0
         self._target = b""
         self._headers: Headers = []
         self._fields: dict[bytes, bytes] = {}
@@ -98,20 +113,15 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gateway.forget(self)
-        self._is_closing = True
-        self._ready.clear()
-        exchange, self._exchange = self._exchange, None
+        self.eof_received()
         # The parser holds our bound methods: a cycle.
         self._parser = None  # type: ignore[assignment]
-        if exchange is not None:
-            exchange.abandon()
 
     def data_received(self, data: bytes) -> None:
         if self._is_closing:
             return
         self._quiet = 0
-        if self._in_head:
-            self._fed += len(data)
+        self._fed += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
@@ -122,13 +132,18 @@ class Connection(asyncio.Protocol):
         except HttpParserError as error:
             self._refuse(faults.malformed(str(error)))
         else:
-            if self._in_head and self._fed > MAX_HEAD:
-                self._refuse(faults.malformed(f"its head is longer than {MAX_HEAD} bytes"))
+            if self._fed > MAX_HEAD:
+                self._refuse(faults.malformed(f"its head, or what follows its body, is longer than {MAX_HEAD} bytes"))
         if self._ready and self._exchange is None:
             self._serve()
 
     def eof_received(self) -> None:
-        """The client has closed: what it asked for is cancelled when the transport closes, right after this."""
+        """The client has closed. It is not waited whether it still reads: a container must not work for nobody."""
+        self._is_closing = True
+        self._ready.clear()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.abandon()
 
     def pause_writing(self) -> None:
         if self._exchange is not None:
@@ -144,7 +159,9 @@ class Connection(asyncio.Protocol):
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
+        # What comes after a body in chunks is not for us.
+        if self._in_head:
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         headers = self._headers
@@ -167,6 +184,7 @@ class Connection(asyncio.Protocol):
             self._expect(fields[b"expect"])
 
     def on_body(self, body: bytes) -> None:
+        self._fed = 0
         self._body.append(body)
         self._size += len(body)
         if self._size > self._gateway.options.max_body_bytes:
@@ -192,6 +210,7 @@ class Connection(asyncio.Protocol):
         )
         self._in_head = True
         self._fed = 0
+        self._age = 0
         self._target = b""
         self._headers = []
         self._body = []
@@ -211,11 +230,11 @@ class Connection(asyncio.Protocol):
         self._exchange = self._current = None
         self._quiet = 0
         if not keep_alive or self._gateway.is_draining:
-            self._close()
-        elif self._ready:
+            self._is_closing = True
+            self._ready.clear()
+            self.transport.close()
+        elif not self._is_serving:
             self._serve()
-        else:
-            self._go_on()
 
     def fail(self, error: ApiError) -> None:
         """Answer with an error."""
@@ -241,21 +260,28 @@ class Connection(asyncio.Protocol):
 
     def sweep(self) -> None:
         """Once a second: has the client had its time?"""
-        if self._exchange is not None and not self._is_closing:
-            return
         self._quiet += 1
+        if self._exchange is not None:
+            return
         if self._is_closing:
             if self._quiet > LINGER_SWEEPS:
                 self.transport.abort()
-        elif not self._in_head:
-            if self._quiet > BODY_SWEEPS:
-                self._refuse(faults.too_slow())
-                self._serve()
+        elif self._is_late():
+            self._refuse(faults.too_slow())
+            self._serve()
         elif self._quiet > IDLE_SWEEPS:
             self._is_closing = True
             self.transport.close()
 
     # Steps
+
+    def _is_late(self) -> bool:
+        """Whether a request was begun and does not get on."""
+        if not self._in_head:
+            return self._quiet > BODY_SWEEPS
+        # A head may come byte by byte, so silence is no measure.
+        self._age += 1 if self._fed else 0
+        return self._age > HEAD_SWEEPS
 
     def _check_version(self, fields: dict[bytes, bytes]) -> None:
         version = self._parser.get_http_version()
@@ -286,15 +312,19 @@ class Connection(asyncio.Protocol):
         self._is_closing = True
 
     def _serve(self) -> None:
-        """Begin with the next in line, until one is on its way."""
+        """Begin with the next in line, until one is on its way. Refusals are answered at once, so this is a loop."""
+        self._is_serving = True
         while self._ready and self._exchange is None:
             request = self._ready.popleft()
             if isinstance(request, ApiError):
                 self._give_up(request)
-                return
-            self._current = request
-            self._begin(request)
-        if self._ready and not self._is_paused and not self._is_closing:
+            else:
+                self._current = request
+                self._begin(request)
+        self._is_serving = False
+        if self._exchange is None:
+            self._go_on()
+        elif self._ready and not self._is_paused and not self._is_closing:
             self._is_paused = True
             self.transport.pause_reading()
 
@@ -315,33 +345,24 @@ class Connection(asyncio.Protocol):
             self._exchange.crashed()
 
     def _give_up(self, error: ApiError) -> None:
+        """Answer what could not be read, and read no further. Closing with unread data would reset the connection, and
+        the client might never see the answer; so only our side is closed, and what comes is thrown away for a while."""
         clock = self._gateway.clock
         self.transport.write(faults.render(error, clock.request_id(), clock.date, b"Connection: close\r\n"))
-        self._close()
-
-    def _go_on(self) -> None:
-        """Nothing is in line."""
-        if self._is_closing:
-            self._close()
-            return
-        if self._is_paused:
-            self._is_paused = False
-            self.transport.resume_reading()
-        if self._owes_continue:
-            self._owes_continue = False
-            self.transport.write(CONTINUE)
-
-    def _close(self) -> None:
-        """Closing with unread data would reset the connection, and the client might never see the answer: so the sending
-        side is closed, and what still comes is thrown away for a while."""
         self._is_closing = True
         self._ready.clear()
         self._quiet = 0
         if self.transport.can_write_eof():
             self.transport.write_eof()
+
+    def _go_on(self) -> None:
+        """Nothing is in line: read on."""
         if self._is_paused:
             self._is_paused = False
             self.transport.resume_reading()
+        if self._owes_continue and not self._is_closing:
+            self._owes_continue = False
+            self.transport.write(CONTINUE)
 
 
 def _cause(error: HttpParserCallbackError) -> ApiError:

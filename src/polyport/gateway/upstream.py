@@ -152,6 +152,7 @@ class Upstream(asyncio.Protocol):
         self.ended = False
         #: Any byte of the answer came.
         self.heard = False
+        #: Bytes since the last that were of use.
         self._fed = 0
         self._is_last = False
 
@@ -189,8 +190,7 @@ class Upstream(asyncio.Protocol):
             self._drop()
             return
         self.heard = True
-        if not self.status:
-            self._fed += len(data)
+        self._fed += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserError as error:
@@ -198,10 +198,10 @@ class Upstream(asyncio.Protocol):
             if not self.ended:
                 self._fail(f"malformed answer: {error.__context__ or error}")
                 return
-        if self.status:
+        if self._fed > request.MAX_HEAD and not self.ended:
+            self._fail("malformed answer: its head, or what follows its body, is too long")
+        elif self.status:
             self._tell(user)
-        elif self._fed > request.MAX_HEAD:
-            self._fail("malformed answer: its head is too long")
 
     def eof_received(self) -> None:
         self._ended_by_peer(None)
@@ -224,7 +224,9 @@ class Upstream(asyncio.Protocol):
             raise ValueError("more than was asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
+        # What comes after a body in chunks is not passed on.
+        if not self.status:
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         parser, headers = self._parser, self.headers
@@ -242,6 +244,7 @@ class Upstream(asyncio.Protocol):
         self._is_last = not parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
+        self._fed = 0
         self.parts.append(body)
 
     def on_message_complete(self) -> None:

@@ -21,18 +21,25 @@ class Ports:
         self._claims: dict[int, socket.socket] = {}
 
     def take(self) -> int:
-        """The first port of a block that nobody uses; the least recently used one, as a stopped container's ports may
-        linger. Raises `EngineError` when all are in use."""
-        for _ in self._firsts:
-            first = self._firsts[self._next]
-            self._next = (self._next + 1) % len(self._firsts)
-            if first not in self._claims and self.claim(first):
-                if _is_free(first):
+        """The first port of a block that nobody uses; the least recently used one, and rather one without connections
+        that linger after their container's end. Raises `EngineError` when all are in use."""
+        for lingering in (False, True):
+            for _ in self._firsts:
+                first = self._firsts[self._next]
+                self._next = (self._next + 1) % len(self._firsts)
+                if self._try(first, lingering):
                     return first
-                self.release(first)
         raise EngineError(
             f"All {len(self._firsts)} blocks of {BLOCK} ports are in use; the setting port_range gives more."
         )
+
+    def _try(self, first: int, lingering: bool) -> bool:
+        if first in self._claims or not self.claim(first):
+            return False
+        if not _is_free(first, lingering):
+            self.release(first)
+            return False
+        return True
 
     def claim(self, first: int) -> bool:
         """Claims a block, also one that this home had before it was restarted. False when another process has it."""
@@ -76,11 +83,15 @@ def safe_range(first: int) -> str:
     return f"{first + 1}-{first + BLOCK - 1}"
 
 
-def _is_free(first: int) -> bool:
-    """Nothing uses any port of the block, on any address: containers bind 0.0.0.0 as well as 127.0.0.1."""
+def _is_free(first: int, lingering: bool) -> bool:
+    """Nothing uses any port of the block, on any address: containers bind 0.0.0.0 as well as 127.0.0.1.
+
+    ``lingering`` overlooks closed connections that the kernel still remembers, as most servers do.
+    """
     with contextlib.ExitStack() as stack:
         for port in range(first, first + BLOCK):
             probe = stack.enter_context(socket.socket())
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, lingering)
             try:
                 probe.bind(("", port))
             except OSError:

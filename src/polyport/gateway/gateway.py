@@ -1,0 +1,180 @@
+"""What all connections of a worker share: the table, the pools, the clock, the deadlines."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+from polyport.domain.routes import Address, RouteTable
+from polyport.gateway import calls, members, routes
+from polyport.gateway.clock import Clock
+from polyport.gateway.connection import Connection
+from polyport.gateway.deadlines import Lane, Loop
+from polyport.gateway.exchange import Client, Exchange
+from polyport.gateway.forward import Forward
+from polyport.gateway.invocation import Invocation
+from polyport.gateway.options import Options
+from polyport.gateway.request import Request
+from polyport.gateway.streaming import StreamedInvocation
+from polyport.gateway.upstream import Pool
+
+Report = Callable[[str, str, str], object]
+"""Tells control that a container does not answer: instance id, hostname, reason."""
+
+#: Seconds between two reports of the same container.
+REPORT_INTERVAL = 1.0
+
+
+class Gateway:
+    """One per worker. ``open_pool`` and ``control`` are how it reaches others, so tests need no sockets."""
+
+    def __init__(
+        self,
+        options: Options,
+        loop: Loop,
+        *,
+        open_pool: routes.OpenPool,
+        control: Pool,
+        report: Report = lambda instance, hostname, reason: None,
+        on_drained: Callable[[], object] = lambda: None,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.options = options
+        self.loop = loop
+        self.draw = draw
+        self.clock = Clock()
+        self.control = control
+        self.connections: set[Connection] = set()
+        self.calls: Lane[Invocation] = Lane(loop, options.invocation_timeout, Invocation.expire)
+        self.streams: Lane[Invocation] = Lane(loop, options.stream_timeout, Invocation.expire)
+        self.forwards: Lane[Forward] = Lane(loop, options.invocation_timeout, Forward.expire)
+        self.index = routes.empty()
+        #: No new connections, no further requests: the process is about to end.
+        self.is_draining = False
+        self.on_idle: Callable[[], object] = lambda: None
+        self._open_pool = open_pool
+        self._report = report
+        self._reported: dict[tuple[str, str], float] = {}
+        self._on_drained = on_drained
+        self._owner = (options.account, options.region)
+        self._operations = members.load()
+        #: Instances that left the table with calls in flight.
+        self._draining: dict[str, routes.Instance] = {}
+
+    # For connections
+
+    def serve(self, client: Client, request: Request) -> Exchange:
+        """The exchange that will answer the request; the caller starts it. Raises `ApiError`."""
+        if not request.target.startswith(b"/endpoints/"):
+            return Forward(self, client, request)
+        authorization = request.fields.get(b"authorization")
+        owner = self._owner
+        if authorization is not None:
+            owner = (owner[0], routes.region_of(authorization) or owner[1])
+        draw = self.draw
+        call = calls.plan(request, self.index, owner, self._operations, (draw(), draw()), self.loop.time())
+        kind = StreamedInvocation if call.is_stream else Invocation
+        return kind(self, client, request, call)
+
+    def connection_line(self, request: Request) -> bytes:
+        """The header line that tells a client whether its connection goes on, where that is not self-evident."""
+        if self.is_draining or not request.keep_alive:
+            return b"Connection: close\r\n"
+        return b"Connection: keep-alive\r\n" if request.is_legacy else b""
+
+    def forget(self, connection: Connection) -> None:
+        """A client connection is gone."""
+        self.connections.discard(connection)
+        if self.is_draining and not self.connections:
+            self.on_idle()
+
+    # For exchanges
+
+    def release(self, instance: routes.Instance) -> None:
+        """A call has left an instance."""
+        instance.outstanding -= 1
+        if instance.is_retired and not instance.outstanding and self._draining.pop(instance.id, None):
+            self._on_drained()
+
+    def report(self, instance: routes.Instance, hostname: str, reason: str) -> None:
+        """A container refused a connection, or broke one."""
+        now, key = self.loop.time(), (instance.id, hostname)
+        if now >= self._reported.get(key, 0.0):
+            self._reported[key] = now + REPORT_INTERVAL
+            self._report(instance.id, hostname, reason)
+
+    # For the worker
+
+    @property
+    def draining(self) -> tuple[str, ...]:
+        """The instances that the table no longer holds but that calls begun earlier still use."""
+        return tuple(self._draining)
+
+    def take(self, table: RouteTable) -> None:
+        """Serve by this table from now on. An older one than there is is left alone."""
+        before = self.index
+        if table.version < before.version:
+            return
+        self.index = routes.build(table, before, self._draining, self._open_pool)
+        for instance in before.instances.values():
+            if instance.id not in self.index.instances:
+                self._retire(instance)
+        for kept in self.index.instances:
+            self._draining.pop(kept, None)
+        self._reported = {key: until for key, until in self._reported.items() if key[0] in self.index.instances}
+
+    def tick(self) -> float:
+        """Once a second: the date, and who had time enough. Returns seconds to the next tick."""
+        pause = self.clock.refresh()
+        for connection in tuple(self.connections):
+            connection.sweep()
+        for instance in self.index.instances.values():
+            for container in instance.containers:
+                container.pool.sweep()
+        self.control.sweep()
+        return pause
+
+    def drain(self) -> None:
+        """Finish what is in flight and take nothing more. ``on_idle`` is called when the last client is gone."""
+        self.is_draining = True
+        for connection in tuple(self.connections):
+            connection.drain()
+        if not self.connections:
+            self.on_idle()
+
+    def close(self) -> None:
+        """Let go of everything, finished or not."""
+        for connection in tuple(self.connections):
+            connection.transport.abort()
+        for instance in (*self.index.instances.values(), *self._draining.values()):
+            instance.close()
+        self.control.close()
+        for lane in (self.calls, self.streams, self.forwards):
+            lane.close()
+
+    def _retire(self, instance: routes.Instance) -> None:
+        instance.is_retired = True
+        instance.close()
+        if instance.outstanding:
+            self._draining[instance.id] = instance
+
+
+def tcp_pool(loop: asyncio.AbstractEventLoop) -> routes.OpenPool:
+    """Pools of connections to addresses of containers."""
+
+    def open_pool(address: Address) -> Pool:
+        def connect(factory: Callable[[], Any]) -> Any:
+            return loop.create_connection(factory, address.host, address.port)
+
+        return Pool(connect)
+
+    return open_pool
+
+
+def unix_pool(loop: asyncio.AbstractEventLoop, path: str) -> Pool:
+    """A pool of connections to a Unix socket."""
+
+    def connect(factory: Callable[[], Any]) -> Any:
+        return loop.create_unix_connection(factory, path)
+
+    return Pool(connect)

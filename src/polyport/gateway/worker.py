@@ -1,0 +1,174 @@
+"""The worker process: ``python -m polyport.gateway.worker OPTIONS``, options as JSON.
+
+It opens its port once it has its first table, and is gone with its parent. SIGTERM: no new connections, calls in flight
+are finished, exit status 0.
+"""
+
+import asyncio
+import ctypes
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+import msgspec
+import uvloop
+
+from polyport.domain.routes import RouteTable
+from polyport.gateway.channel import Channel
+from polyport.gateway.connection import Connection
+from polyport.gateway.gateway import Gateway, tcp_pool, unix_pool
+from polyport.gateway.options import Options
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+#: Exit status when starting again would not help (EX_CONFIG).
+EXIT_USAGE = 78
+PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    """Puts the parts together and ends them in order. ``listener`` is bound and does not listen yet."""
+
+    def __init__(self, options: Options, loop: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
+        self._options = options
+        self._loop = loop
+        self._listener = listener
+        self._server: asyncio.Server | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._has_table = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._channel = Channel(options.channel, options.name, self._take, lambda: self.gateway.draining)
+        self.gateway = Gateway(
+            options,
+            loop,
+            open_pool=tcp_pool(loop),
+            control=unix_pool(loop, options.control),
+            report=self._channel.report,
+            on_drained=self._channel.acknowledge,
+        )
+        self.gateway.on_idle = self._idle.set
+
+    def stop(self) -> None:
+        """Begin to end."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serve until `stop`, then finish what is in flight."""
+        tasks = [asyncio.create_task(work) for work in (self._channel.run(), self._accept(), self._stopping.wait())]
+        self._tick()
+        try:
+            await tasks[2]
+            await self._drain()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._close()
+            # Transports say goodbye in the next turn.
+            await asyncio.sleep(0)
+
+    def _take(self, table: RouteTable) -> int:
+        self.gateway.take(table)
+        if not self._has_table.is_set():
+            # Before the acknowledgement, so that whoever hears of it can already connect.
+            self._listener.listen(BACKLOG)
+            self._has_table.set()
+        return self.gateway.index.version
+
+    async def _accept(self) -> None:
+        await self._has_table.wait()
+        self._server = await self._loop.create_server(
+            lambda: Connection(self.gateway), sock=self._listener, backlog=BACKLOG
+        )
+        log.info("%s serves %s:%d", self._options.name, *self._listener.getsockname()[:2])
+        # What is here now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+
+    async def _drain(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self.gateway.drain()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._options.drain_timeout):
+                await self._idle.wait()
+
+    def _close(self) -> None:
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self.gateway.close()
+        self._listener.close()
+
+    def _tick(self) -> None:
+        self._ticker = self._loop.call_later(self.gateway.tick(), self._tick)
+        if self._options.parent and os.getppid() != self._options.parent:
+            self.stop()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that shares the port with the other workers. Raises `OSError`."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)  # noqa: FBT003  the socket module's own signature
+    return listener
+
+
+def follow(parent: int) -> None:
+    """Get SIGTERM when the parent ends, however it ends (Linux; elsewhere the tick looks)."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        # It ended before the kernel was asked.
+        raise SystemExit(0)
+
+
+async def serve(options: Options, listener: socket.socket) -> None:
+    """Run a worker in this process until SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    worker = Worker(options, loop, listener)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    await worker.run()
+
+
+def run(options: Options) -> int:
+    """The process from start to end; returns its exit status."""
+    if options.parent:
+        follow(options.parent)
+    try:
+        listener = bind(options.host, options.port)
+    except OSError as error:
+        log.error("cannot listen on %s:%d: %s", options.host, options.port, error.strerror)  # noqa: TRY400  not a mistake of ours
+        return EXIT_USAGE
+    uvloop.run(serve(options, listener))
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """``arguments``: the options as JSON."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        options = msgspec.json.decode(arguments[0], type=Options)
+    except (IndexError, msgspec.DecodeError) as error:
+        log.error("the only argument is the options as JSON: %s", error)  # noqa: TRY400  not a mistake of ours
+        return EXIT_USAGE
+    return run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

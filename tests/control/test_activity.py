@@ -1,0 +1,81 @@
+"""``VariantStatus``: the documented messages, and what is waited for."""
+
+from msgspec.structs import replace
+
+from control.values import deployment, endpoint, fleet, variant, wanted
+from polyport.control import activity
+from polyport.domain.endpoints import EndpointState, Fleet, InstanceRow, Status
+
+ONE, TWO = variant("A", 1), variant("A", 2)
+OLD = deployment(1, fleet(ONE, "i-1"))
+
+
+def describe(
+    state: EndpointState, healthy: tuple[str, ...] = (), hints: tuple[str, ...] = ()
+) -> dict[str, list[activity.Activity]]:
+    row = endpoint(wanted(1, ONE), state)
+    return activity.describe(row, lambda each: each in healthy, lambda each: list(hints))
+
+
+def test_nothing_is_told_of_an_endpoint_at_rest() -> None:
+    """In service, with or without a container that is just ill."""
+    assert describe(EndpointState(status=Status.IN_SERVICE, active=OLD), ("i-1",)) == {}
+    assert describe(EndpointState(status=Status.IN_SERVICE, active=OLD)) == {}
+
+
+def test_a_new_endpoint_launches_its_instances() -> None:
+    """How many are missing, from the first moment, when not even the images are known."""
+    unresolved = deployment(1, Fleet(TWO))
+    assert describe(EndpointState(pending=unresolved)) == {"A": [("Creating", "Launching 2 instance(s).", 1.0)]}
+    half = EndpointState(pending=deployment(1, fleet(TWO, "i-1", "i-2")))
+    assert describe(half, ("i-1",)) == {"A": [("Creating", "Launching 1 instance(s).", 1.0)]}
+    assert describe(half, ("i-1", "i-2")) == {}
+
+
+def test_what_is_waited_for_stands_behind_the_message() -> None:
+    """Nobody has to guess why it takes so long; and it is cut at SageMaker's limit."""
+    state = EndpointState(pending=deployment(1, fleet(ONE, "i-1")))
+    assert describe(state, hints=("one: /ping answered 500", "two: starting"))["A"][0][1] == (
+        "Launching 1 instance(s). one: /ping answered 500; two: starting"
+    )
+    assert len(describe(state, hints=("x" * 5000,))["A"][0][1]) == activity.LIMIT
+
+
+def test_an_update_launches_beside_the_old_fleet() -> None:
+    """Updating, not Creating, once there is an active fleet."""
+    state = EndpointState(status=Status.UPDATING, active=OLD, pending=deployment(2, fleet(TWO, "i-2", "i-3")))
+    assert describe(state, ("i-1",)) == {"A": [("Updating", "Launching 2 instance(s).", 1.0)]}
+
+
+def test_a_change_of_counts_scales_out() -> None:
+    """The documented message names the count that is wanted in the end."""
+    state = EndpointState(status=Status.UPDATING, active=OLD, pending=deployment(1, fleet(TWO, "i-2")))
+    assert describe(state, ("i-1",)) == {"A": [("Updating", "Scaling out desired instance count to 2.", 1.0)]}
+
+
+def test_a_change_of_weights_launches_nothing() -> None:
+    """Nor does a scale-in."""
+    state = EndpointState(status=Status.UPDATING, active=OLD, pending=deployment(1, fleet(ONE)))
+    assert describe(state, ("i-1",)) == {}
+
+
+def test_retired_instances_are_terminating() -> None:
+    """Counted by variant, beside what else goes on there."""
+    leaving = tuple(InstanceRow(f"i-{number}", 1.0, "A") for number in range(3))
+    state = EndpointState(status=Status.UPDATING, active=OLD, retired=leaving)
+    assert describe(state, ("i-1",)) == {"A": [("Deleting", "Terminating 3 instance(s).", 1.0)]}
+    state = replace(state, pending=deployment(2, fleet(ONE, "i-9")))
+    assert [each[0] for each in describe(state, ("i-1",))["A"]] == ["Updating", "Deleting"]
+
+
+def test_after_a_restart_of_the_machine_what_is_missing_is_launched() -> None:
+    """SystemUpdating says what it waits for, too."""
+    state = EndpointState(status=Status.SYSTEM_UPDATING, active=OLD)
+    assert describe(state, hints=("being prepared",)) == {
+        "A": [("Updating", "Launching 1 instance(s). being prepared", 1.0)]
+    }
+
+
+def test_a_variant_without_instances_launches_none() -> None:
+    """A count of zero is no work."""
+    assert describe(EndpointState(pending=deployment(1, Fleet(variant("A", 0))))) == {}

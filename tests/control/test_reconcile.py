@@ -1,0 +1,508 @@
+"""The reconciler: what becomes of endpoints when all goes well, and when it does not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from control.gateways import until
+from control.plane import Plane, ids
+from control.values import variant
+from polyport.control import reconcile
+from polyport.domain.endpoints import Endpoint, Status
+from polyport.domain.instances import Container, Image, Instance
+from polyport.domain.routes import Unreachable
+from polyport.engines.fake import FakeEngine, Script
+from polyport.errors import ArtifactError, EngineError
+from polyport.settings import Settings
+
+
+@pytest.fixture
+def run(folder: Path) -> Callable[..., None]:
+    """Runs a test body on a plane."""
+
+    async def main(body: Callable[[Plane], Awaitable[None]], **options: object) -> None:
+        async with Plane(folder, **options) as plane:  # type: ignore[arg-type]
+            await body(plane)
+
+    return lambda body, **options: asyncio.run(main(body, **options))
+
+
+def test_an_endpoint_is_in_service_once_all_gateways_acknowledged_it_and_not_before(run: Callable[..., None]) -> None:
+    """Healthy is not enough: InService means that every worker can already send a call to it."""
+
+    async def body(plane: Plane) -> None:
+        last = plane.gateways[1]
+        last.hold = True
+        await plane.create(variant("A", 2), variant("B"))
+        await until(lambda: last.tables and last.tables[-1].endpoints)
+        assert (await plane.get()).status is Status.CREATING
+        last.hold = False
+        last.acknowledge()
+        row = await plane.reaches(Status.IN_SERVICE)
+        assert len(ids(row)) == 3
+        assert plane.live() == [ids(row), ids(row)]
+        assert plane.running == ids(row)
+        assert plane.reconciler.healthy_counts(row.id) == {"A": 2, "B": 1}
+        assert plane.reconciler.activity(row.id) == {}
+
+    run(body, workers=2)
+
+
+def test_an_update_switches_the_traffic_and_then_drains_the_old_fleet(run: Callable[..., None]) -> None:
+    """At no time is there a table without targets, and the old fleet goes only when its last call has ended."""
+
+    async def body(plane: Plane) -> None:
+        await plane.create(variant(instances=2))
+        old = await plane.reaches(Status.IN_SERVICE)
+        gateway = plane.gateways[0]
+        first = len(gateway.tables)
+        gateway.draining = tuple(ids(old))
+        await plane.want(variant(hosts=("three",)))
+        await until(lambda: gateway.tables[-1].endpoints[0].variants[0].hostnames == ("three",))
+        assert ids(old) <= plane.running
+        assert (await plane.get()).status is Status.UPDATING
+        gateway.draining = ()
+        gateway.acknowledge()
+        new = await plane.reaches(Status.IN_SERVICE)
+        assert not ids(new) & ids(old)
+        assert plane.running == ids(new)
+        assert new.state.active is not None
+        assert new.state.active.config_name == "config-2"
+        assert all(table.endpoints[0].variants[0].instances for table in gateway.tables[first:])
+
+    run(body)
+
+
+def test_an_update_that_fails_rolls_back_and_says_why(run: Callable[..., None]) -> None:
+    """The old fleet serves all the time; the endpoint is InService again with the reason of the failure."""
+
+    async def body(plane: Plane) -> None:
+        plane.machine.scripts["bad"] = Script(exits_after=0.01, exit_code=3, output=("no such file: model.pkl",))
+        await plane.create(variant())
+        old = await plane.reaches(Status.IN_SERVICE)
+        gateway = plane.gateways[0]
+        before = list(gateway.tables)
+        plane.pace = 20.0
+        await plane.want(variant(hosts=("good", "bad")))
+        await plane.reaches(Status.ROLLING_BACK)
+        row = await plane.reaches(Status.IN_SERVICE)
+        assert ids(row) == ids(old) == plane.running
+        assert row.state.active == old.state.active
+        reason = row.state.failure_reason
+        assert reason.startswith("The container bad for production variant A did not pass the ping health check.")
+        assert "exited with code 3 and was restarted 3 times" in reason
+        assert reason.endswith("no such file: model.pkl")
+        assert [table.endpoints for table in gateway.tables[len(before) :]] == []
+
+    run(body)
+
+
+def test_a_container_that_never_gets_healthy_fails_its_new_endpoint(run: Callable[..., None]) -> None:
+    """Nothing of it is left running, and its reason stands in the row."""
+
+    async def body(plane: Plane) -> None:
+        plane.machine.scripts["one"] = Script(listens_on=8000)
+        plane.pace = 200.0
+        key = await plane.create(variant())
+        await until(lambda: plane.reconciler.activity(key))
+        row = await plane.reaches(Status.FAILED)
+        assert "It listens on 8000, expected 1" in row.state.failure_reason
+        await plane.runs()
+        await plane.delete()
+        await plane.is_gone()
+
+    run(body)
+
+
+def test_weights_and_counts_change_without_new_fleets(run: Callable[..., None]) -> None:
+    """A scale-out adds, a scale-in takes away, a weight moves; the instances that stay are the same."""
+
+    async def body(plane: Plane) -> None:
+        await plane.create(variant("A"), variant("B", 2))
+        first = await plane.reaches(Status.IN_SERVICE)
+        await plane.want(variant("A", 3, weight=5.0), variant("B", 1), new=False)
+        second = await plane.reaches(Status.IN_SERVICE)
+        assert second.state.active is not None
+        assert [len(fleet.instances) for fleet in second.state.active.fleets] == [3, 1]
+        assert len(ids(first) & ids(second)) == 2
+        assert plane.running == ids(second)
+        assert plane.gateways[0].tables[-1].endpoints[0].variants[0].weight == 5.0
+        await plane.want(variant("A", 0), variant("B", 1), new=False)
+        third = await plane.reaches(Status.IN_SERVICE)
+        await plane.runs(*ids(third))
+        assert len(ids(third)) == 1
+
+    run(body)
+
+
+def test_weights_alone_are_in_service_only_when_acknowledged(run: Callable[..., None]) -> None:
+    """No instance changes, and still the update ends only when all gateways go by the new weight."""
+
+    async def body(plane: Plane) -> None:
+        await plane.create(variant(weight=1.0))
+        await plane.reaches(Status.IN_SERVICE)
+        gateway = plane.gateways[0]
+        gateway.hold = True
+        await plane.want(variant(weight=0.25), new=False)
+        await until(lambda: gateway.tables[-1].endpoints[0].variants[0].weight == 0.25)
+        assert (await plane.get()).status is Status.UPDATING
+        gateway.acknowledge()
+        await plane.reaches(Status.IN_SERVICE)
+
+    run(body)
+
+
+def test_a_deleted_endpoint_leaves_nothing(run: Callable[..., None]) -> None:
+    """Out of the tables first, then the instances, then the row; and nothing stays in memory."""
+
+    async def body(plane: Plane) -> None:
+        key = await plane.create(variant(instances=2))
+        await plane.reaches(Status.IN_SERVICE)
+        await plane.delete()
+        await plane.is_gone()
+        assert not plane.running
+        await until(lambda: not plane.gateways[0].tables[-1].endpoints)
+        await until(lambda: not plane.gateways[0].tables[-1].unavailable)
+        held = [value for value in vars(plane.reconciler).values() if isinstance(value, dict)]
+        assert not any(key in value for value in held)
+        assert not plane.reconciler._attempts
+        assert not plane.reconciler._owners
+        assert plane.reconciler.healthy_counts(key) == {}
+
+    run(body)
+
+
+def test_model_data_that_cannot_be_had_fails_the_endpoint_with_the_text(run: Callable[..., None]) -> None:
+    """What the preparer says is for the user, word for word."""
+
+    async def body(plane: Plane) -> None:
+        plane.preparer.error = ArtifactError("Could not find model data at s3://bucket/key.")
+        await plane.create(variant(instances=2))
+        row = await plane.reaches(Status.FAILED)
+        assert row.state.failure_reason == "Could not find model data at s3://bucket/key."
+        await plane.rests()
+        assert not plane.running
+
+    run(body)
+
+
+def test_an_unknown_image_fails_the_endpoint_with_the_text(run: Callable[..., None]) -> None:
+    """Known ones are named; nothing was started."""
+
+    async def body(plane: Plane) -> None:
+        await plane.create(variant("A"), variant("B", hosts=("unknown",)))
+        row = await plane.reaches(Status.FAILED)
+        assert row.state.failure_reason == "There is no image unknown:1. Known are: one:1."
+        assert not plane.preparer.preparing
+
+    run(body)
+
+
+@pytest.mark.parametrize("where", ["resolve", "prepare", "apply"])
+def test_a_bug_in_an_action_fails_the_endpoint_and_does_not_hang_it(run: Callable[..., None], where: str) -> None:
+    """Whatever an action raises becomes the reason; other endpoints are not touched, and it can be deleted."""
+
+    async def body(plane: Plane) -> None:
+        await plane.create(variant(), name="Good")
+        await plane.reaches(Status.IN_SERVICE, "Good")
+        bug = ZeroDivisionError("division by zero")
+        if where == "resolve":
+            plane.preparer.resolve_error = bug
+        elif where == "prepare":
+            plane.preparer.error = bug
+        else:
+            plane.engine.error = bug
+        await plane.create(variant())
+        row = await plane.reaches(Status.FAILED)
+        assert row.state.failure_reason == "Internal error: ZeroDivisionError: division by zero"
+        plane.engine.error = None
+        await plane.delete()
+        await plane.is_gone()
+        assert (await plane.get("Good")).status is Status.IN_SERVICE
+
+    run(body)
+
+
+def test_an_engine_that_cannot_remove_is_asked_again(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that is away for a moment delays a deletion, no more."""
+    monkeypatch.setattr(reconcile, "POLL_INTERVAL", 0.05)
+
+    async def body(plane: Plane) -> None:
+        await plane.create(variant())
+        await plane.reaches(Status.IN_SERVICE)
+        plane.engine.error = EngineError("the daemon is away")
+        await plane.delete()
+        await until(lambda: not plane.gateways[0].tables[-1].endpoints)
+        assert plane.running
+        plane.engine.error = None
+        await plane.is_gone()
+        assert not plane.running
+
+    run(body)
+
+
+def test_orphans_are_removed_and_others_untouched(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instance that no row wants goes; those of endpoints stay, and those of other homes are none of ours."""
+    monkeypatch.setattr(reconcile, "SWEEP_INTERVAL", 0.05)
+
+    async def body(plane: Plane) -> None:
+        other = FakeEngine(Settings(home=plane.folder / "other"), plane.machine)
+        await other.open()
+        image = Image("one:1", "one:1", 1.0)
+        await other.apply(Instance("i-foreign", {}, (Container("one", image),)))
+        await plane.create(variant())
+        row = await plane.reaches(Status.IN_SERVICE)
+        await FakeEngine.apply(plane.engine, Instance("i-orphan", {}, (Container("one", image),)))
+        assert "i-orphan" in plane.running
+        await plane.runs(*ids(row))
+        assert [state.id for state in await other.observe()] == ["i-foreign"]
+        await other.close()
+        assert (await plane.get()).version == row.version
+
+    run(body)
+
+
+def test_an_orphan_stays_while_a_gateway_may_use_it(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restart of control a gateway may hold a table that nobody remembers: it has to get a new one first."""
+    monkeypatch.setattr(reconcile, "SWEEP_INTERVAL", 0.02)
+
+    async def body(plane: Plane) -> None:
+        gateway = plane.gateways[0]
+        await gateway.receives(1)
+        gateway.draining = ("i-orphan",)
+        gateway.acknowledge()
+        await until(lambda: any(worker.draining for worker in plane.reconciler.publisher.workers))
+        image = Image("one:1", "one:1", 1.0)
+        await FakeEngine.apply(plane.engine, Instance("i-orphan", {}, (Container("one", image),)))
+        await asyncio.sleep(0.2)
+        assert plane.running == {"i-orphan"}
+        gateway.draining = ()
+        gateway.acknowledge()
+        await plane.runs()
+
+    run(body)
+
+
+def test_a_row_that_vanished_is_dropped(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that was put back to an older state: what it does not know leaves the tables, then stops."""
+    monkeypatch.setattr(reconcile, "SWEEP_INTERVAL", 0.05)
+
+    async def body(plane: Plane) -> None:
+        await plane.create(variant())
+        await plane.store.remove_endpoint(await plane.reaches(Status.IN_SERVICE))
+        await plane.runs()
+        assert not plane.gateways[0].tables[-1].endpoints
+
+    run(body)
+
+
+def test_after_a_clean_stop_every_endpoint_comes_back_by_itself(run: Callable[..., None]) -> None:
+    """`stop_instances` leaves the rows alone; the next start goes through SystemUpdating to InService."""
+
+    async def body(plane: Plane) -> None:
+        plane.machine.scripts["one"] = Script(ready_after=0.2)
+        await plane.create(variant(instances=2))
+        row = await plane.reaches(Status.IN_SERVICE)
+        for gateway in plane.gateways:
+            await gateway.close()
+            gateway.tables.clear()
+        await plane.reconciler.stop_instances(5.0)
+        assert not plane.running
+        assert (await plane.get()).version == row.version
+        await plane.kill()
+        plane.seen.clear()
+        await plane.begin()
+        await plane.reaches(Status.SYSTEM_UPDATING)
+        assert set(plane.reconciler.activity(row.id)) == {"A"}
+        again = await plane.reaches(Status.IN_SERVICE)
+        assert ids(again) == ids(row) == plane.running
+
+    run(body)
+
+
+def test_stopping_instances_waits_no_longer_than_it_may(run: Callable[..., None]) -> None:
+    """A container that does not end does not keep the server from ending."""
+
+    async def body(plane: Plane) -> None:
+        plane.machine.scripts["one"] = Script(stops_after=100.0)
+        await plane.create(variant())
+        await plane.reaches(Status.IN_SERVICE)
+        for gateway in plane.gateways:
+            await gateway.close()
+            gateway.tables.clear()
+        begun = asyncio.get_running_loop().time()
+        await plane.reconciler.stop_instances(0.2)
+        assert asyncio.get_running_loop().time() - begun < 2
+        # What comes too late is not begun.
+        key = await plane.create(variant(), name="Late")
+        plane.reconciler.wake(key)
+        assert len(plane.running) == 1
+
+    run(body)
+
+
+def test_an_instance_that_vanishes_is_started_again(run: Callable[..., None]) -> None:
+    """A reboot takes instances without asking: the endpoint is SystemUpdating until they are back and routed."""
+
+    async def body(plane: Plane) -> None:
+        await plane.create(variant(instances=2))
+        row = await plane.reaches(Status.IN_SERVICE)
+        lost = min(ids(row))
+        plane.machine.scripts["one"] = Script(ready_after=0.3)
+        del plane.machine.homes[plane.home][lost]
+        plane.machine.tell()
+        await plane.reaches(Status.SYSTEM_UPDATING)
+        await until(lambda: plane.live() == [ids(row) - {lost}])
+        row = await plane.reaches(Status.IN_SERVICE)
+        assert plane.live() == [ids(row)]
+
+    run(body)
+
+
+def test_a_container_that_exits_leaves_the_tables_and_comes_back(run: Callable[..., None]) -> None:
+    """The endpoint stays InService; its instance gets no calls until all its containers are healthy again."""
+
+    async def body(plane: Plane) -> None:
+        await plane.create(variant(instances=2))
+        row = await plane.reaches(Status.IN_SERVICE)
+        hurt = min(ids(row))
+        plane.machine.scripts["two"] = Script(ready_after=0.3)
+        plane.machine.kill(hurt, "two")
+        await until(lambda: hurt not in plane.live()[0])
+        assert (await plane.get()).status is Status.IN_SERVICE
+        await until(lambda: hurt in plane.live()[0])
+        assert (await plane.get()).version == row.version
+
+    run(body)
+
+
+def test_what_gateways_cannot_reach_is_asked_at_once(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report from a gateway does not wait for the next ping."""
+    from control import plane as plane_module
+
+    patient = msgspec.structs.replace(plane_module.RULES, ping_interval=1000.0, unhealthy_after=1)
+    monkeypatch.setattr(plane_module, "RULES", patient)
+
+    async def body(plane: Plane) -> None:
+        await plane.create(variant())
+        row = await plane.reaches(Status.IN_SERVICE)
+        plane.machine.scripts["one"] = Script(ping_status=500)
+        plane.gateways[0].send(Unreachable(*ids(row), "one", "refused"))
+        await until(lambda: plane.live() == [set()])
+
+    run(body)
+
+
+def test_lost_hints_only_make_it_slower(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody tells the reconciler of rows: polling finds them all the same, new ones, changed ones and deleted ones."""
+    monkeypatch.setattr(reconcile, "SWEEP_INTERVAL", 0.05)
+
+    async def body(plane: Plane) -> None:
+        await plane.create(variant())
+        await plane.reaches(Status.IN_SERVICE)
+        await plane.want(variant(hosts=("three",)))
+        await plane.reaches(Status.IN_SERVICE)
+        await plane.delete()
+        await plane.is_gone()
+
+    run(body, subscribe=False)
+
+
+def test_a_write_that_lost_the_race_is_decided_again(run: Callable[..., None]) -> None:
+    """The row is changed under each of the reconciler's writes; it reads again and gets there."""
+
+    async def body(plane: Plane) -> None:
+        left = 5
+
+        async def meddle(row: Endpoint) -> None:
+            nonlocal left
+            if left:
+                left -= 1
+                await plane.store.advance(await plane.get(row.name), row.state, 1.0)
+
+        plane.rows.meddle = meddle
+        await plane.create(variant())
+        row = await plane.reaches(Status.IN_SERVICE)
+        assert left == 0
+        assert plane.running == ids(row)
+
+    run(body)
+
+
+def test_a_failed_instance_that_is_still_being_prepared_is_called_off(run: Callable[..., None]) -> None:
+    """One variant fails while another downloads: the download is ended, and nothing starts after the fact."""
+
+    async def body(plane: Plane) -> None:
+        plane.preparer.stuck = {"B"}
+        plane.preparer.error = ArtifactError("No space left.")
+        await plane.create(variant("A"), variant("B"))
+        row = await plane.reaches(Status.FAILED)
+        assert row.state.failure_reason == "No space left."
+        await until(lambda: plane.preparer.cancelled)
+        await plane.rests()
+        assert not plane.running
+
+    run(body)
+
+
+def test_settled_endpoints_cost_no_steps(run: Callable[..., None]) -> None:
+    """In steady state nothing is read, planned or pushed for an endpoint, whatever its status."""
+
+    async def body(plane: Plane) -> None:
+        for number in range(5):
+            hosts = ("unknown",) if number == 4 else ("one",)
+            await plane.create(variant(hosts=hosts), name=f"E{number}")
+        for number in range(5):
+            await plane.rests(f"E{number}")
+        await asyncio.sleep(0.1)
+        steps, tables = plane.rows.steps, len(plane.gateways[0].tables)
+        plane.gateways[0].acknowledge()
+        await asyncio.sleep(1.2)
+        assert plane.rows.steps == steps
+        assert len(plane.gateways[0].tables) == tables
+
+    run(body)
+
+
+def test_an_instance_that_cannot_be_started_again_is_tried_with_patience(run: Callable[..., None]) -> None:
+    """An InService endpoint whose instance is lost for good tries again and again, ever less often, without a rush."""
+
+    async def body(plane: Plane) -> None:
+        await plane.create(variant(instances=2))
+        row = await plane.reaches(Status.IN_SERVICE)
+        plane.preparer.error = ArtifactError("The bucket is gone.")
+        plane.pace = 100.0
+        lost = min(ids(row))
+        del plane.machine.homes[plane.home][lost]
+        plane.machine.tell()
+        await plane.reaches(Status.SYSTEM_UPDATING)
+        row = await plane.reaches(Status.IN_SERVICE)
+        steps = plane.rows.steps
+        await asyncio.sleep(1.5)
+        assert plane.rows.steps - steps < 20
+        assert (await plane.get()).version == row.version
+        plane.preparer.error = None
+        await until(lambda: plane.live() == [ids(row)])
+
+    run(body)
+
+
+def test_a_hundred_endpoints_at_once(run: Callable[..., None]) -> None:
+    """All get into service, all are deleted, and the cost grows with their number, not with its square."""
+
+    async def body(plane: Plane) -> None:
+        names = [f"E{number}" for number in range(100)]
+        await asyncio.gather(*(plane.create(variant(hosts=("one",)), name=name) for name in names))
+        for name in names:
+            await plane.rests(name, seconds=30)
+        assert len(plane.running) == 100
+        assert plane.rows.steps < 3000
+        await asyncio.gather(*(plane.delete(name) for name in names))
+        for name in names:
+            await plane.is_gone(name, seconds=30)
+        assert not plane.running
+
+    run(body)

@@ -1,0 +1,50 @@
+"""The docs say what the code does."""
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", sorted(generator().PAGES))
+def test_a_reference_page_is_what_the_code_says(page: str) -> None:
+    """Pages made from the code are never stale: `make docs` writes them."""
+    assert (ROOT / "docs" / "reference" / page).read_text() == generator().PAGES[page]()
+
+
+def test_every_dependency_says_what_it_is_for() -> None:
+    """docs/architecture.md has a line for each run-time dependency."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = [re.split(r"[\[<>=~; ]", line)[0] for line in project["dependencies"]]
+    text = (ROOT / "docs" / "architecture.md").read_text().lower()
+    table = text[text.index("## dependencies") :]
+    assert [name for name in names if name.lower() not in table] == []
+
+
+def test_every_room_has_a_paragraph() -> None:
+    """Each folder of the package is described in docs/architecture.md."""
+    package = ROOT / "src" / "polyport"
+    rooms = [path.name for path in package.iterdir() if (path / "__init__.py").exists()]
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    assert [room for room in rooms if f"`{room}/`" not in text] == []
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """No link to a file that is not there."""
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    links = [(page, target) for page in pages for target in re.findall(r"\]\(([^)#\s]+)", page.read_text())]
+    broken = [
+        (page.name, target) for page, target in links if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert broken == []
