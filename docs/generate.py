@@ -11,8 +11,8 @@ from polyport.cli import app
 REFERENCE = Path(__file__).parent / "reference"
 INTRODUCTION = """\
 Each setting can be given in `polyport.toml` in the home folder, as an environment variable, and some as a flag of
-`polyport serve`. A flag goes before the environment, the environment before the file. In an environment variable, a list
-is separated by commas.
+`polyport serve`. A flag goes before the environment, the environment before the file. In an environment variable, a
+list is separated by commas.
 """
 NOTE = "<!-- Made from the code by `make docs`; edit the code. -->\n\n"
 

@@ -158,6 +158,16 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
     return msgspec.convert(given, Settings, strict=False)
 
 
+def to_json(settings: Settings) -> str:
+    """For handing settings to a process of ours."""
+    return msgspec.json.encode(settings, enc_hook=str).decode()
+
+
+def from_json(text: str) -> Settings:
+    """What `to_json` made."""
+    return msgspec.json.decode(text, type=Settings, dec_hook=lambda kind, value: kind(value))
+
+
 def _file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

@@ -261,7 +261,7 @@ def _read(root: Path) -> Any:
     return {path.name: _read(path) for path in root.iterdir()} if root.is_dir() else root.read_bytes()
 
 
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.dictionaries(NAME, TREES, max_size=4), form=st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]))
 def test_any_tree_that_tar_packs_comes_out_as_it_was(
     content: Any, form: int, tmp_path_factory: pytest.TempPathFactory, obtain: Any

@@ -17,6 +17,7 @@ from polyport.control import health, plan
 from polyport.control.reconcile import Reconciler
 from polyport.domain.endpoints import Endpoint, Fleet, InstanceRow, Status, Variant
 from polyport.domain.instances import Container, Image, Instance
+from polyport.engines.contract import Ping
 from polyport.engines.fake import FakeEngine, Machine
 from polyport.errors import ImageError, StaleWrite
 from polyport.settings import Settings
@@ -60,6 +61,8 @@ class Rows:
         self._rows = rows
         self._fuse = fuse
         self.steps = 0
+        #: All statuses written.
+        self.statuses: list[Status] = []
         self.meddle: Callable[[Endpoint], Awaitable[None]] | None = None
 
     async def all_endpoints(self) -> list[Endpoint]:
@@ -73,6 +76,7 @@ class Rows:
         if self.meddle:
             await self.meddle(row)
         written: Endpoint = await self._fuse.guard(self._rows.advance(row, state, now))
+        self.statuses.append(written.status)
         return written
 
     async def remove_endpoint(self, row: Endpoint) -> None:
@@ -89,6 +93,14 @@ class Engine(FakeEngine):
         self.removed: list[str] = []
         self.wrongs: list[str] = []
         self.error: Exception | None = None
+        #: While it is not set, containers called ``slow`` answer no ping.
+        self.awake = asyncio.Event()
+        self.awake.set()
+
+    async def ping(self, instance_id: str, hostname: str, timeout: float) -> Ping:
+        if hostname == "slow":
+            await self.awake.wait()
+        return await super().ping(instance_id, hostname, timeout)
 
     async def apply(self, instance: Instance) -> None:
         if self.error:
@@ -110,12 +122,19 @@ class Preparer:
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.resolve_error: Exception | None = None
+        #: While it is not set, images are looked for and not found.
+        self.open = asyncio.Event()
+        self.open.set()
+        self.resolving = 0
         #: Variants whose data never arrives.
         self.stuck: set[str] = set()
         self.preparing: set[str] = set()
         self.cancelled: set[str] = set()
 
     async def resolve(self, variant: Variant) -> tuple[Image, ...]:
+        self.resolving += 1
+        await self.open.wait()
+        self.resolving -= 1
         if self.resolve_error:
             raise self.resolve_error
         for spec in variant.containers:
@@ -158,7 +177,6 @@ class Plane:
         self.store = store.Store(store.sqlite_url(folder / "p.db"))
         self.home = folder / "home"
         self.wrongs: list[str] = []
-        self.seen: dict[str, list[Status]] = {}
 
     def clock(self) -> float:
         return self.start + (time.time() - self.start) * self.pace
@@ -178,8 +196,8 @@ class Plane:
 
     # --- its life
 
-    async def begin(self, gateways: bool = True) -> None:
-        """Start control (again), and the gateways that connect to it."""
+    async def begin(self, asleep: bool = False) -> None:
+        """Start control (again); gateways connect to it. ``asleep``: with slow containers that do not answer yet."""
         self.engine = Engine(Settings(home=self.home), self.machine, self.fuse, self.gateways)
         self.rows = Rows(self.store, self.fuse)
         self.reconciler = Reconciler(
@@ -187,8 +205,9 @@ class Plane:
         )
         self.forget = self.store.subscribe(self.reconciler.wake) if self.subscribe else lambda: None
         await self.reconciler.publisher.open(self.folder / "g.sock")
-        if gateways:
-            await self.connect()
+        if asleep:
+            self.engine.awake.clear()
+        await self.connect()
         await self.reconciler.start()
 
     async def connect(self) -> None:
@@ -241,14 +260,15 @@ class Plane:
         assert row is not None
         return row
 
+    async def passes(self, status: Status) -> None:
+        """Wait for a status that may not last."""
+        await until(lambda: status in self.rows.statuses)
+
     async def reaches(self, status: Status, name: str = "Endpoint", seconds: float = 15.0) -> Endpoint:
-        """Wait for a status; remembers those on the way."""
-        seen = self.seen.setdefault(name, [])
+        """Wait for a status that lasts."""
         async with asyncio.timeout(seconds):
             while True:
                 row = await self.get(name)
-                if not seen or seen[-1] is not row.status:
-                    seen.append(row.status)
                 if row.status is status:
                     return row
                 await asyncio.sleep(0.002)

@@ -23,11 +23,11 @@ LISTENING = Diagnosis(listening=(PORT,))
 def tell(
     container: ContainerState | None = None,
     diagnosis: Diagnosis = LISTENING,
-    ping: Ping = Ping(),
+    ping: Ping | None = None,
     mode: Mode = Mode.DIRECT,
 ) -> str:
     of = replace(variant(), mode=mode)
-    return failure.ping_failed(of, container or running("one", PORT), Health(last=ping), Rules(), diagnosis)
+    return failure.ping_failed(of, container or running("one", PORT), Health(last=ping or Ping()), Rules(), diagnosis)
 
 
 def ended(end: Exit, restarts: int = 0) -> ContainerState:

@@ -44,8 +44,8 @@ async def delete(plane: Plane) -> None:
 
 
 async def play(folder: Path, scenario: Scenario, kill_at: float) -> tuple[Endpoint | None, int]:
-    """The scenario (all but `create` from an endpoint in service), killed at a moment of it: where the next control ends,
-    and how many moments there were."""
+    """The scenario (all but `create` from an endpoint in service), killed at a moment of it: where it ends all
+    the same, and how many moments there were."""
     async with Plane(folder) as plane:
         plane.machine.scripts["broken"] = Script(broken="there is no entry point", exits_after=0)
         plane.pace = 20.0

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -12,10 +13,10 @@ from control.plane import Plane, ids
 from control.values import variant
 from polyport.control import reconcile
 from polyport.domain.endpoints import Endpoint, Status
-from polyport.domain.instances import Container, Image, Instance
+from polyport.domain.instances import Container, Image, Instance, InstanceState
 from polyport.domain.routes import Unreachable
 from polyport.engines.fake import FakeEngine, Script
-from polyport.errors import ArtifactError, EngineError
+from polyport.errors import ArtifactError, EngineError, StaleWrite
 from polyport.settings import Settings
 
 
@@ -87,7 +88,7 @@ def test_an_update_that_fails_rolls_back_and_says_why(run: Callable[..., None]) 
         before = list(gateway.tables)
         plane.pace = 20.0
         await plane.want(variant(hosts=("good", "bad")))
-        await plane.reaches(Status.ROLLING_BACK)
+        await plane.passes(Status.ROLLING_BACK)
         row = await plane.reaches(Status.IN_SERVICE)
         assert ids(row) == ids(old) == plane.running
         assert row.state.active == old.state.active
@@ -313,12 +314,42 @@ def test_after_a_clean_stop_every_endpoint_comes_back_by_itself(run: Callable[..
         assert not plane.running
         assert (await plane.get()).version == row.version
         await plane.kill()
-        plane.seen.clear()
         await plane.begin()
-        await plane.reaches(Status.SYSTEM_UPDATING)
+        await plane.passes(Status.SYSTEM_UPDATING)
         assert set(plane.reconciler.activity(row.id)) == {"A"}
         again = await plane.reaches(Status.IN_SERVICE)
         assert ids(again) == ids(row) == plane.running
+
+    run(body)
+
+
+def test_a_restarted_control_publishes_nothing_before_it_knows_all(run: Callable[..., None]) -> None:
+    """What is known of one endpoint is not pushed while another is still being asked: no target leaves the tables
+    because control was started again."""
+
+    async def body(plane: Plane) -> None:
+        await plane.create(variant(hosts=("slow",)), name="Slow")
+        await plane.create(variant(), name="Quick")
+        rows = [await plane.reaches(Status.IN_SERVICE, name) for name in ("Slow", "Quick")]
+        await plane.kill()
+        gateway = plane.gateways[0]
+        tables = len(gateway.tables)
+        begun = asyncio.create_task(plane.begin(asleep=True))
+        await until(lambda: plane.reconciler.publisher.workers)
+        await until(lambda: any(plane.reconciler.monitor.is_healthy(each) for row in rows for each in ids(row)))
+        # What somebody wants meanwhile has to wait, too.
+        plane.reconciler.wake(rows[1].id)
+        await plane.create(variant(), name="New")
+        await asyncio.sleep(0.1)
+        assert len(gateway.tables) == tables
+        plane.engine.awake.set()
+        await begun
+        table = await gateway.receives(tables + 1)
+        live = {each for entry in table.endpoints for each in reconcile.routes.live_ids(entry)}
+        assert live == {each for row in rows for each in ids(row)}
+        await plane.reaches(Status.IN_SERVICE, "New")
+        for row in rows:
+            assert (await plane.get(row.name)).version == row.version
 
     run(body)
 
@@ -354,7 +385,7 @@ def test_an_instance_that_vanishes_is_started_again(run: Callable[..., None]) ->
         plane.machine.scripts["one"] = Script(ready_after=0.3)
         del plane.machine.homes[plane.home][lost]
         plane.machine.tell()
-        await plane.reaches(Status.SYSTEM_UPDATING)
+        await plane.passes(Status.SYSTEM_UPDATING)
         await until(lambda: plane.live() == [ids(row) - {lost}])
         row = await plane.reaches(Status.IN_SERVICE)
         assert plane.live() == [ids(row)]
@@ -448,6 +479,50 @@ def test_a_failed_instance_that_is_still_being_prepared_is_called_off(run: Calla
     run(body)
 
 
+def test_an_endpoint_that_vanishes_while_its_images_are_looked_for_leaves_nothing(run: Callable[..., None]) -> None:
+    """What is found for it comes too late and is dropped."""
+
+    async def body(plane: Plane) -> None:
+        plane.preparer.open.clear()
+        key = await plane.create(variant())
+        await until(lambda: plane.preparer.resolving)
+        while row := await plane.find():
+            with suppress(StaleWrite):
+                await plane.store.remove_endpoint(row)
+        plane.reconciler.wake(key)
+        await until(lambda: key not in plane.reconciler._endpoints)
+        plane.preparer.open.set()
+        await until(lambda: not plane.preparer.resolving)
+        await asyncio.sleep(0)
+        assert not plane.reconciler._resolved
+
+    run(body)
+
+
+def test_a_late_look_at_the_engine_does_not_undo_a_newer_one(run: Callable[..., None]) -> None:
+    """Two looks may overlap; the one that began first must not make instances vanish that the other one saw."""
+
+    async def body(plane: Plane) -> None:
+        look, gate = plane.engine.observe, asyncio.Event()
+
+        async def look_slowly() -> tuple[InstanceState, ...]:
+            seen = await look()
+            await gate.wait()
+            return seen
+
+        plane.engine.observe = look_slowly  # type: ignore[method-assign]
+        late = asyncio.create_task(plane.reconciler._refresh())
+        await asyncio.sleep(0)
+        plane.engine.observe = look  # type: ignore[method-assign]
+        await plane.create(variant())
+        row = await plane.reaches(Status.IN_SERVICE)
+        gate.set()
+        await late
+        assert set(plane.reconciler._states) == ids(row)
+
+    run(body)
+
+
 def test_settled_endpoints_cost_no_steps(run: Callable[..., None]) -> None:
     """In steady state nothing is read, planned or pushed for an endpoint, whatever its status."""
 
@@ -478,7 +553,7 @@ def test_an_instance_that_cannot_be_started_again_is_tried_with_patience(run: Ca
         lost = min(ids(row))
         del plane.machine.homes[plane.home][lost]
         plane.machine.tell()
-        await plane.reaches(Status.SYSTEM_UPDATING)
+        await plane.passes(Status.SYSTEM_UPDATING)
         row = await plane.reaches(Status.IN_SERVICE)
         steps = plane.rows.steps
         await asyncio.sleep(1.5)

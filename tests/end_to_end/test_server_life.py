@@ -70,9 +70,9 @@ def serving(server: Server) -> Server:
 def test_it_says_where_it_listens_and_what_a_client_needs(server: Server) -> None:
     """The export lines can be pasted; /healthz answers 200 once everything is ready."""
     assert healthz(server) == 200
-    text = "".join(server.output)
-    wait_for(lambda: server.process.stdout.readline().startswith("Ctrl-C"), "the rest of the text")
-    assert "Polyport listens on" in text
+    text = wait_for(lambda: (text := server.output()) and "Ctrl-C" in text and text, "the whole text")
+    assert f"Polyport listens on {server.url} " in text
+    assert f"export AWS_ENDPOINT_URL={server.url}\n" in text
 
 
 def test_a_clean_stop_stops_the_instances_and_a_start_brings_the_endpoint_back(serving: Server) -> None:
@@ -114,9 +114,9 @@ def test_calls_go_on_while_control_is_killed(serving: Server) -> None:
 
 def test_a_killed_gateway_worker_is_replaced(serving: Server) -> None:
     """Only its own calls are lost; its successor has the table before it accepts."""
-    before = child(serving, "polyport.server.gateway")
+    before = child(serving, "polyport.gateway.worker")
     os.kill(before, signal.SIGKILL)
-    wait_for(lambda: sum("server.gateway" in line for line in children(serving.process.pid).values()) == 2, "it")
+    wait_for(lambda: sum("gateway.worker" in line for line in children(serving.process.pid).values()) == 2, "it")
     wait_for(lambda: healthz(serving) == 200, "all workers to acknowledge")
     for _ in range(20):
         assert call(serving.client("sagemaker-runtime"), "live").startswith(b"x|first")

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
+import uvloop
+
 from polyport.domain.instances import Container, ContainerState, Image, Instance, InstanceState
 from polyport.engines import fake
 from polyport.engines.contract import Engine
@@ -154,7 +156,7 @@ def instance(*containers: Container, id: str = "i-1", stop_timeout: float = 10.0
 
 
 def run(engine: Engine, story: Callable[[Any], Awaitable[None]]) -> None:
-    """The story, told with the engine open."""
+    """The story, told with the engine open, on the event loop that servers use."""
 
     async def tell() -> None:
         await engine.open()
@@ -163,7 +165,7 @@ def run(engine: Engine, story: Callable[[Any], Awaitable[None]]) -> None:
         finally:
             await engine.close()
 
-    asyncio.run(tell())
+    uvloop.run(tell())
 
 
 async def until(

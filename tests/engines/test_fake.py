@@ -5,6 +5,7 @@ import http.client
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from engines.labs import container_of, find, instance
 from polyport.domain.instances import Container, ContainerPhase, Image
@@ -84,7 +85,7 @@ def test_an_answering_machine_answers_at_its_addresses(tmp_path: Path) -> None:
         assert (await ping.ping(state.host, state.port, 2.0)).error == "refused"
 
     machine = fake.Machine(answers=True)
-    asyncio.run(story(machine))
+    uvloop.run(story(machine))
     asyncio.run(story(machine))
 
 

@@ -177,9 +177,9 @@ def test_a_pid_given_away_again_is_no_leader_of_ours() -> None:
     session = os.getsid(0)
     leader = processes.read(session)
     started = leader.started if leader else own.started
-    assert os.getpid() in processes.find_members("/nowhere", session, started)
+    assert os.getpid() in processes.find_members(processes.Marks(Path("/nowhere"), session, started))
     if leader:
-        assert processes.find_members("/nowhere", session, started - 1) == set()
+        assert processes.find_members(processes.Marks(Path("/nowhere"), session, started - 1)) == set()
 
 
 def test_programs_are_found_as_a_shell_would(tmp_path: Path) -> None:

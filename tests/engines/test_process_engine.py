@@ -20,7 +20,6 @@ from engines.labs import (
     ProcessLab,
     container_of,
     find,
-    find_processes,
     instance,
     pids,
     run,
@@ -231,8 +230,10 @@ def test_a_stray_in_a_session_of_its_own_ends_with_its_container(process_lab: Pr
     async def story(engine: ProcessEngine) -> None:
         await engine.apply(instance(container, stop_timeout=0.2))
         state = await until_healthy(engine)
-        base = str(process_lab.folder() / "containers" / "first" / "ml")
-        members = processes.find_members(base, container_of(state, "first").pid, main_started(state))
+        base = process_lab.folder() / "containers" / "first" / "ml"
+        main = processes.read(container_of(state, "first").pid or 0)
+        assert main is not None
+        members = processes.find_members(processes.Marks(base, main.pid, main.started))
         assert len(members) == 4
         await engine.remove("i-1")
         await until(engine, lambda states: not states)
@@ -241,26 +242,23 @@ def test_a_stray_in_a_session_of_its_own_ends_with_its_container(process_lab: Pr
     run(process_lab.make(), story)
 
 
-def main_started(state: object) -> int:
-    """When the main process of the container `first` started, in ticks."""
-    process = processes.read(container_of(state, "first").pid or 0)  # type: ignore[arg-type]
-    assert process is not None
-    return process.started
-
-
 def test_what_a_crashed_container_leaves_is_ended_before_its_next_start(process_lab: ProcessLab) -> None:
-    """A worker that survives its main process would keep the port."""
+    """A worker that survives its main process would keep the port, whatever it did to its session and environment."""
+    sleep = "[sys.executable, '-S', '-c', 'import signal; signal.pause()']"
     worker = "if os.fork() == 0:\n    signal.pause()"
-    container = process_lab.container("first", runs=[worker])
+    runs = [worker, f"subprocess.Popen({sleep}, start_new_session=True, env={{}})"] if can_mount() else [worker]
+    container = process_lab.container("first", runs=runs)
 
     async def story(engine: ProcessEngine) -> None:
-        await engine.apply(instance(container))
-        before = container_of(await until_healthy(engine), "first").pid
-        left = {pid for pid, process in processes.read_table().items() if process.session == before}
-        assert len(left) == 2
-        os.kill(before or 0, signal.SIGKILL)
+        await engine.apply(instance(container, process_lab.container("second")))
+        before = await until_healthy(engine)
+        main = container_of(before, "first").pid or 0
+        left = processes.find_descendants(main)
+        assert len(left) == len(runs)
+        os.kill(main, signal.SIGKILL)
         await until(engine, lambda states: container_of(find(states), "first").restarts == 1)
         assert all(is_gone(pid) for pid in left)
+        assert container_of(find(await engine.observe()), "second") == container_of(before, "second")
 
     run(process_lab.make(), story)
 
@@ -268,16 +266,17 @@ def test_what_a_crashed_container_leaves_is_ended_before_its_next_start(process_
 def test_an_instance_comes_back_by_itself_when_its_supervisor_is_killed(process_lab: ProcessLab) -> None:
     """Containers die with their supervisor, strays too; a successor starts them without a new `apply`."""
     stray = "if os.fork() == 0:\n    os.setsid()\n    signal.pause()"
-    container = process_lab.container("first", runs=[stray])
+    sleep = "[sys.executable, '-S', '-c', 'import signal; signal.pause()']"
+    runs = [stray, f"subprocess.Popen({sleep}, start_new_session=True, env={{}})"] if can_mount() else [stray]
+    container = process_lab.container("first", runs=runs)
 
     async def story(engine: ProcessEngine) -> None:
         await engine.apply(instance(container))
         before = container_of(await until_healthy(engine), "first").pid
-        old = set(find_processes(str(process_lab.folder())))
-        supervisor = process_lab.supervisor()
-        assert supervisor in old
-        assert len(old) == 3
-        os.kill(supervisor or 0, signal.SIGKILL)
+        supervisor = process_lab.supervisor() or 0
+        old = processes.find_descendants(supervisor)
+        assert len(old) == 1 + len(runs)
+        os.kill(supervisor, signal.SIGKILL)
         await until(engine, lambda states: container_of(find(states), "first").pid not in (before, None))
         after = container_of(await until_healthy(engine), "first")
         assert all(is_gone(pid) for pid in old)

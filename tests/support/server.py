@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import selectors
 import signal
 import subprocess
 import sys
@@ -78,39 +77,32 @@ class Server:
         self.home = home
         self.settings = settings
         self.url = ""
-        self.process: subprocess.Popen[str] | None = None
-        self.output: list[str] = []
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, deadline: float = 30.0) -> "Server":
         """Start it and wait until it says that it is ready."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("POLYPORT_", "AWS_"))}
         environ |= {f"POLYPORT_{name.upper()}": str(value) for name, value in self.settings.items()}
         port = self.url.rpartition(":")[2] or "0"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "polyport", "serve", "--port", port, "--home", str(self.home), "--workers", "2"],
-            env=environ,
-            stdout=subprocess.PIPE,
-            stderr=(self.home / "stderr.log").open("a"),
-            text=True,
-        )
+        arguments = ["serve", "--port", port, "--home", str(self.home), "--workers", "2"]
+        with (self.home / "stderr.log").open("a") as log, (self.home / "stdout.log").open("w") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "polyport", *arguments], env=environ, stdout=out, stderr=log
+            )
         self.url = self._wait_for_url(time.monotonic() + deadline)
         return self
 
     def _wait_for_url(self, until: float) -> str:
-        assert self.process
-        assert self.process.stdout
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
-            while time.monotonic() < until:
-                if selector.select(timeout=0.1):
-                    line = self.process.stdout.readline()
-                    self.output.append(line)
-                    if found := READY.search(line):
-                        return found.group(1)
-                    if not line and self.process.poll() is not None:
-                        break
+        while time.monotonic() < until and self.process and self.process.poll() is None:
+            if found := READY.search(self.output()):
+                return found.group(1)
+            time.sleep(0.02)
         self.kill()
         raise AssertionError(f"the server did not get ready: {self.log()}")
+
+    def output(self) -> str:
+        """What it printed since it was started."""
+        return (self.home / "stdout.log").read_text()
 
     def log(self) -> str:
         """What it logged."""
@@ -122,7 +114,7 @@ class Server:
             return 0
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(deadline)
-        self._close()
+        self.process = None
         return status
 
     def kill(self) -> None:
@@ -130,12 +122,7 @@ class Server:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
-            self._close()
-
-    def _close(self) -> None:
-        if self.process and self.process.stdout:
-            self.process.stdout.close()
-        self.process = None
+            self.process = None
 
     def client(self, service: str, **config: Any) -> Any:
         """An unmodified boto3 client."""

@@ -3,11 +3,11 @@
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 import polyport
-from polyport.cli import console
+from polyport.cli import console, image
+from polyport.cli.demo.command import demo
 from polyport.cli.serve import serve
 from polyport.errors import PolyportError
 
@@ -20,6 +20,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(serve)
+app.command()(demo)
+app.add_typer(image.app, name="image")
 
 
 def _version(wanted: bool) -> None:
@@ -45,5 +47,5 @@ def main() -> None:
         if str(error):
             console.err.print(f"polyport: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)

@@ -3,20 +3,21 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 
 from polyport import settings, store
 from polyport.cli import console
 from polyport.domain.endpoints import Endpoint
 from polyport.errors import UsageError
-from polyport.images import ProcessImage, Registry
+from polyport.images.registry import ProcessImage, Registry, Step
 
 app = typer.Typer(help="Build process images, list, remove and alias them.", no_args_is_help=True)
 
@@ -51,13 +52,16 @@ def list_images(
     known = registry(home)
     images, aliases = known.list(), known.aliases()
     if as_json:
-        described = [describe(image, [pattern for pattern, name in aliases if name == image.name]) for image in images]
-        console.out.print(json.dumps(described, indent=2), highlight=False, markup=False, soft_wrap=True)
+        described = [
+            describe(image, [pattern for pattern, target in aliases.items() if target == image.name])
+            for image in images
+        ]
+        typer.echo(json.dumps(described, indent=2))
     elif console.out.is_terminal:
         console.out.print(image_table(images))
     else:
         for image in images:
-            console.out.print(f"{image.name}\t{image.digest}\t{image.size}", highlight=False, soft_wrap=True)
+            typer.echo(f"{image.name}\t{image.digest}\t{image.size}")
 
 
 @app.command("rm")
@@ -88,8 +92,8 @@ def alias(
     if drop is not None:
         known.unalias(drop)
     elif show:
-        for known_pattern, target in known.aliases():
-            console.out.print(f"{known_pattern}\t{target}", highlight=False, markup=False, soft_wrap=True)
+        for known_pattern, target in known.aliases().items():
+            typer.echo(f"{known_pattern}\t{target}")
     elif pattern is None or name is None:
         raise UsageError("polyport image alias needs PATTERN and NAME, or --list, or --remove PATTERN.")
     else:
@@ -107,16 +111,26 @@ def registry(home: Path | None) -> Registry:
 
 
 def run_build(known: Registry, folder: Path, tag: str) -> ProcessImage:
-    """Build, and say how far it is: a live line on a terminal, plain lines elsewhere."""
+    """Build, and say how far it is: a bar on a terminal, plain lines elsewhere."""
     if not console.err.is_terminal:
-        return known.build(folder, tag, narrate(lambda text: console.err.print(text, highlight=False, markup=False)))
-    with console.err.status(f"Building {tag}") as status:
-        return known.build(folder, tag, narrate(lambda text: status.update(Text(f"Building {tag}: {text}"))))
+        say = narrate(lambda text: console.err.print(text, highlight=False, markup=False, soft_wrap=True))
+        return known.build(folder, tag, say)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console.err, transient=True) as bar:
+        task = bar.add_task(f"Building {tag}", total=1.0)
+        return known.build(
+            folder, tag, lambda step: bar.update(task, completed=step.fraction, description=escape(in_words(step)))
+        )
 
 
-def narrate(say: Callable[[str], None]) -> Callable[[Any], None]:
-    """What the library reports, as text for people."""
-    return lambda progress: say(str(progress))
+def narrate(say: Callable[[str], None]) -> Callable[[Step], None]:
+    """What the build reports, as text for people."""
+    return lambda step: say(in_words(step))
+
+
+def in_words(step: Step) -> str:
+    """What it does, and uv's own words if there are any."""
+    return f"{step.name}: {step.detail.strip()}" if step.detail.strip() else step.name
 
 
 def describe(image: ProcessImage, aliases: list[str]) -> dict[str, Any]:
@@ -132,7 +146,7 @@ def describe(image: ProcessImage, aliases: list[str]) -> dict[str, Any]:
     }
 
 
-def image_table(images: list[ProcessImage]) -> Table:
+def image_table(images: Sequence[ProcessImage]) -> Table:
     """For a terminal."""
     table = Table("Name", "Digest", "Created", "Size", box=None, pad_edge=False)
     for image in images:

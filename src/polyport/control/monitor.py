@@ -14,6 +14,9 @@ from polyport.errors import EngineError
 
 log = logging.getLogger(__name__)
 
+#: Seconds at most between two pings of a container that a start of control waits for.
+IMPATIENT = 0.5
+
 #: Health, failure, overdue.
 Verdict = tuple[bool, str, bool]
 
@@ -40,6 +43,13 @@ class _Watch:
     def verdict(self) -> Verdict:
         """What others want to know of it."""
         return self.health is not None and self.health.healthy, self.failure, self.overdue
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it was asked often enough to be judged: a container that is busy with a call may miss one ping."""
+        if self.health is None or self.health.healthy or self.health.last.error != "timeout":
+            return True
+        return self.health.failures >= self.rules.unhealthy_after
 
     def forgive(self) -> None:
         """Nothing stands against it any more."""
@@ -136,7 +146,8 @@ class Monitor:
             watch.kick.set()
 
     async def first_verdicts(self) -> None:
-        """Wait until every watched container that runs has been asked once."""
+        """Wait until every watched container is known to be healthy or not. A start of control waits for this, so that
+        no target leaves the tables only because it was busy when it was asked."""
         for watches in tuple(self._watches.values()):
             for watch in watches.values():
                 await watch.known.wait()
@@ -168,7 +179,10 @@ class Monitor:
                     wait = health.pause(watch.health, watch.rules, self._clock())
             except Exception:
                 log.exception("container %s of %s could not be asked", hostname, instance)
-            watch.known.set()
+            if watch.is_known:
+                watch.known.set()
+            elif not watch.known.is_set():
+                wait = min(wait, IMPATIENT)
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await watch.kick.wait()

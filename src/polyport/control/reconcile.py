@@ -10,7 +10,6 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
 
 import msgspec
 
@@ -19,6 +18,7 @@ from polyport.control.jobs import Jobs
 from polyport.control.monitor import Monitor
 from polyport.control.prepare import Preparer
 from polyport.control.publish import Publisher
+from polyport.control.rows import Rows
 from polyport.domain.endpoints import Deployment, Endpoint, EndpointState, Fleet, InstanceRow, Status
 from polyport.domain.instances import Image, InstanceState
 from polyport.domain.routes import Unreachable
@@ -31,22 +31,6 @@ log = logging.getLogger(__name__)
 SWEEP_INTERVAL = 5.0
 #: Seconds between two looks at an endpoint that is on its way somewhere.
 POLL_INTERVAL = 1.0
-
-
-class Rows(Protocol):
-    """What the reconciler needs of the store."""
-
-    async def all_endpoints(self) -> list[Endpoint]:
-        """Every endpoint of every owner."""
-
-    async def get_endpoint_by_id(self, endpoint_id: str) -> Endpoint | None:
-        """One endpoint."""
-
-    async def advance(self, endpoint: Endpoint, state: EndpointState, now: float) -> Endpoint:
-        """Write the reconciler's part of the row; `StaleWrite` when it was written since ``endpoint`` was read."""
-
-    async def remove_endpoint(self, endpoint: Endpoint) -> None:
-        """Delete the row; `StaleWrite` as above."""
 
 
 class Reconciler:
@@ -77,6 +61,8 @@ class Reconciler:
         self._attempts: dict[str, attempts.Attempt] = {}
         self._jobs = Jobs()
         self._looks = self._latest_look = 0
+        #: Until all is known that was, no step is taken and nothing published.
+        self._is_started = False
         self._flush_due = False
 
     # --- life
@@ -92,6 +78,7 @@ class Reconciler:
         for endpoint in endpoints:
             self._publish(endpoint)
         self.publisher.flush()
+        self._is_started = True
         for endpoint in endpoints:
             self.wake(endpoint.id)
         self._jobs.start("watch the engine", self._watch_engine())
@@ -129,6 +116,8 @@ class Reconciler:
 
     def wake(self, endpoint_id: str) -> None:
         """Look at this endpoint now. Safe to call for any reason, any number of times."""
+        if not self._is_started:
+            return  # the first sweep looks at every row
         if endpoint_id not in self._wakes:
             self._wakes[endpoint_id] = asyncio.Event()
             # A key of its own each time: the worker before it may not be quite gone.

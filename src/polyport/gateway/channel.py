@@ -1,7 +1,7 @@
 """The way to control: tables come down it, acknowledgements and reports go up.
 
-Frames are 4 bytes of length (big-endian) and MessagePack. Control may be away for as long as it likes: the worker serves
-by what it has, and calls again.
+Frames are 4 bytes of length (big-endian) and MessagePack. Control may be away for as long as it likes: the worker
+serves by what it has, and calls again.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """One client connection: takes requests off the wire, one after the other, and brings answers back in their order.
 
-The parser (llhttp) refuses bare line feeds, folded headers, control characters, repeated or conflicting lengths; what it
-leaves to its user is checked here. Requests that a client sends before the answer to the first wait in line.
+The parser (llhttp) refuses bare line feeds, folded headers, control characters, repeated or conflicting lengths; what
+it leaves to its user is checked here. Requests that a client sends before the answer to the first wait in line.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]  # uvloop's are no subclass of asyncio.Transport
         self._gateway.connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio calls it so
         self._gateway.forget(self)
         self.eof_received()
         # The parser holds our bound methods: a cycle.
@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
         fields = self._fields = read_fields(headers)
         self._keep_alive = self._parser.should_keep_alive()
         if not self._keep_alive or b"connection" in fields:
-            self._check_version(fields)
+            self._check_version()
         if b"host" not in fields and not self._is_legacy:
             raise faults.malformed("it has no Host header")
         if b"transfer-encoding" in fields:
@@ -283,7 +283,7 @@ class Connection(asyncio.Protocol):
         self._age += 1 if self._fed else 0
         return self._age > HEAD_SWEEPS
 
-    def _check_version(self, fields: dict[bytes, bytes]) -> None:
+    def _check_version(self) -> None:
         version = self._parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise faults.malformed(f"HTTP/{version} is not served")

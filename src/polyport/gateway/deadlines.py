@@ -57,7 +57,8 @@ class Lane(Generic[Item]):
             # An earlier one's end may have been this one's too.
             if self._due.pop(item, None) is not None:
                 self._expire(item)
-        if self._timer is None and self._due:
+        # An item's end may have added another.
+        if self._due and self._timer is None:
             self._timer = self._loop.call_at(next(iter(self._due.values())), self._fire)
 
     def _overdue(self, now: float) -> list[Item]:

@@ -155,13 +155,13 @@ def no_capacity(name: str, variant: str) -> ApiError:
 def no_control(reason: str) -> ApiError:
     """The control plane cannot be reached."""
     text = f"Polyport's control plane cannot be reached ({reason}). Endpoints go on serving. Try again."
-    return ApiError("ServiceUnavailable", text, 503, __type="ServiceUnavailable", message=text)
+    return ApiError("ServiceUnavailable", text, 503, __type="ServiceUnavailable")
 
 
 def no_control_answer(reason: str) -> ApiError:
     """The control plane broke off; whether it did what was asked is not known."""
     text = f"Polyport's control plane did not answer ({reason}). Whether it did what was asked is not known."
-    return ApiError("InternalFailure", text, 502, __type="InternalFailure", message=text)
+    return ApiError("InternalFailure", text, 502, __type="InternalFailure")
 
 
 # --- what is wrong with the container
@@ -209,7 +209,7 @@ def too_much_between(place: Place, following: str, size: int, limit: int) -> Api
     """A stage of a pipeline answered more (bytes) than the next may be given."""
     text = (
         f"Received response from {place.container} with status code 200. However, the request payload from "
-        f"{place.container} to {following} is {size} bytes, which has exceeded the maximum limit of {limit} bytes."
+        f"{place.container} to {following} is {size} bytes, which has exceeded the maximum limit of {limit} bytes"
     )
     return _model_error(place, text, "INTERNAL_FAILURE_FROM_MODEL", 200, None)
 

@@ -1,4 +1,4 @@
-"""Everything that is no invocation: passed to the control plane over its Unix socket, and its answer back as it arrives."""
+"""Everything that is no invocation: passed to control over its Unix socket, and its answer back as it arrives."""
 
 from __future__ import annotations
 
@@ -101,11 +101,10 @@ class Forward:
         parts, upstream.parts = upstream.parts, []
         # The answer to HEAD is a head alone; the parser cannot know and would wait for the body.
         ended = upstream.ended or self._request.method == b"HEAD"
-        head = b""
-        if not self._begun:
-            self._begun = True
-            self._gateway.forwards.discard(self)
-            head = self._head(upstream, sum(map(len, parts)) if upstream.ended else None)
+        head = b"" if self._begun else self._head(upstream, sum(map(len, parts)) if upstream.ended else None)
+        self._begun = True
+        # From its first byte on, an answer may take its time: control also streams logs.
+        self._gateway.forwards.discard(self)
         if self._is_chunked:
             parts = headers.chunked(parts, is_last=ended)
         self._client.write(b"".join((head, *parts)))

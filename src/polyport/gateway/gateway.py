@@ -35,7 +35,7 @@ class Gateway:
         *,
         open_pool: routes.OpenPool,
         control: Pool,
-        report: Report = lambda instance, hostname, reason: None,
+        report: Report = lambda *_: None,
         on_drained: Callable[[], object] = lambda: None,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -93,7 +93,7 @@ class Gateway:
     def release(self, instance: routes.Instance) -> None:
         """A call has left an instance."""
         instance.outstanding -= 1
-        if instance.is_retired and not instance.outstanding and self._draining.pop(instance.id, None):
+        if instance.is_retired and not instance.outstanding and self._draining.pop(instance.id, None) is not None:
             self._on_drained()
 
     def report(self, instance: routes.Instance, hostname: str, reason: str) -> None:

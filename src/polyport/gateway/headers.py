@@ -1,7 +1,7 @@
 """Which headers pass a gateway, both ways, and how the body of an answer is marked off.
 
-All others stay behind, as SageMaker does it. Values come from parsers that refuse line ends and NUL, so no value can add
-a header.
+All others stay behind, as SageMaker does it. Values come from parsers that refuse line ends and NUL, so no value can
+add a header.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ _IGNORED = frozenset({b"date", b"Date", b"server", b"Server", b"connection", b"C
 
 
 def to_container(fields: Mapping[bytes, bytes], attributes: bytes | None = None) -> bytes:
-    """Lines (each begins with its line end) that pass on what the client said; ``attributes`` replace its custom ones."""
+    """Lines (each begins with its line end) that pass on what the client said, or other custom attributes."""
     lines = b""
     for name, opening in _TO_CONTAINER:
         value = attributes if name is CUSTOM and attributes is not None else fields.get(name)

@@ -1,8 +1,8 @@
 """One call: through one container (single, direct) or a chain of them (serial), and the answer back as it arrives.
 
 The answer of a stage that is not the last is taken whole and becomes the next one's request; the answer of the last is
-passed on piece by piece. A request goes to a second connection only when it cannot have reached a container by the first:
-refused, or kept alive from before and closed without a byte of an answer.
+passed on piece by piece. A request goes to a second connection only when it cannot have reached a container by the
+first: refused, or kept alive from before and closed without a byte of an answer.
 """
 
 from __future__ import annotations
@@ -192,10 +192,8 @@ class Invocation:
     def _pass_on(self, upstream: Upstream) -> None:
         parts, upstream.parts = upstream.parts, []
         ended = upstream.ended
-        head = b""
-        if not self._begun:
-            self._begun = True
-            head = self._head(upstream, sum(map(len, parts)) if ended else None)
+        head = b"" if self._begun else self._head(upstream, sum(map(len, parts)) if ended else None)
+        self._begun = True
         if self._is_chunked:
             parts = headers.chunked(parts, is_last=ended)
         self._client.write(b"".join((head, *parts)))
@@ -205,18 +203,10 @@ class Invocation:
     def _head(self, upstream: Upstream, length: int | None) -> bytes:
         """Status line and headers of the answer. ``length`` (bytes), if the body is already known."""
         fields = headers.from_container(upstream.headers)
-        if length is not None:
-            framing = b"Content-Length: %d\r\n\r\n" % length
-        elif headers.LENGTH in fields:
-            framing = b"Content-Length: %b\r\n\r\n" % fields[headers.LENGTH]
-        elif self._request.is_legacy:
-            # HTTP/1.0 knows no chunks: the body ends with the connection.
-            self._request.keep_alive = False
-            framing = b"\r\n"
-        else:
-            self._is_chunked = True
-            framing = b"Transfer-Encoding: chunked\r\n\r\n"
-        content_type = fields.get(headers.TYPE)
+        # First, for it decides whether the connection can go on.
+        framing = self._framing(fields.get(headers.LENGTH) if length is None else b"%d" % length)
+        if self._said:
+            fields = {**self._said, **fields}
         return b"".join(
             (
                 b"HTTP/1.1 200 OK\r\nx-amzn-RequestId: ",
@@ -225,11 +215,25 @@ class Invocation:
                 self._variant.header,
                 self._gateway.clock.date,
                 self._gateway.connection_line(self._request),
-                b"" if content_type is None else b"Content-Type: %b\r\n" % content_type,
-                headers.to_client({**self._said, **fields}),
+                self._type_lines(fields.get(headers.TYPE)),
+                headers.to_client(fields),
                 framing,
             )
         )
+
+    def _framing(self, length: bytes | None) -> bytes:
+        """How the end of the body will be known: the last header and the empty line."""
+        if length is not None:
+            return b"Content-Length: %b\r\n\r\n" % length
+        if self._request.is_legacy:
+            # HTTP/1.0 knows no chunks: the body ends with the connection.
+            self._request.keep_alive = False
+            return b"\r\n"
+        self._is_chunked = True
+        return b"Transfer-Encoding: chunked\r\n\r\n"
+
+    def _type_lines(self, content_type: bytes | None) -> bytes:
+        return b"" if content_type is None else b"Content-Type: %b\r\n" % content_type
 
     def _collect(self, upstream: Upstream) -> None:
         self._collected += upstream.parts
@@ -283,7 +287,7 @@ class Invocation:
         else:
             client.fail(error)
 
-    def _interrupt(self, reason: faults.Interruption, label: str) -> None:
+    def _interrupt(self, reason: faults.Interruption, label: str) -> None:  # noqa: ARG002  streams tell
         """The answer cannot be ended; a client must not take the part for the whole."""
         self._client.cut()
 

@@ -39,7 +39,7 @@ class Operation:
         self.accept = next(header for header, member in self.members.items() if member.name == "Accept")
 
     def check(self, name: str, fields: Mapping[bytes, bytes]) -> None:
-        """Raises `ApiError` that tells all constraints of the model which the fields break. ``name``: the endpoint's."""
+        """Raises `ApiError` that tells all constraints of the model which are broken. ``name``: the endpoint's."""
         values: dict[str, object] = {"EndpointName": name, "Body": b""}
         for header, value in fields.items():
             member = self.members.get(header)
@@ -63,7 +63,7 @@ def load() -> dict[bytes, Operation]:
 
 def _matcher(pattern: str | None) -> Callable[[bytes], object]:
     if pattern is None:
-        return lambda value: True
+        return lambda _: True
     if pattern == r"\p{ASCII}*":
         return bytes.isascii
     return re.compile(patterns.translate(pattern).encode()).fullmatch

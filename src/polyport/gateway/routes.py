@@ -121,7 +121,7 @@ class Index:
         return len(self._endpoints)
 
     def find(self, owner: tuple[str, str], target: bytes) -> tuple[Endpoint, bytes] | None:
-        """Endpoint and operation (last part of the path) of a target written in the usual way; owner: account, region."""
+        """Endpoint and operation (end of the path) of a target written in the usual way; owner: account, region."""
         targets = self._targets.get(owner)
         return targets.get(target) if targets is not None else None
 

@@ -56,35 +56,18 @@ class StreamedInvocation(Invocation):
         parts, upstream.parts = upstream.parts, []
         data = b"".join(parts)
         frames = [part(data[at : at + MAX_PAYLOAD]) for at in range(0, len(data), MAX_PAYLOAD)]
-        head = b""
-        if not self._begun:
-            self._begun = True
-            head = self._head(upstream, None)
+        head = b"" if self._begun else self._head(upstream, None)
+        self._begun = True
         self._write(head, frames, is_last=upstream.ended)
         if upstream.ended:
             self._finish()
 
-    def _head(self, upstream: Upstream, length: int | None) -> bytes:
-        fields = headers.from_container(upstream.headers)
-        content_type = fields.get(headers.TYPE)
-        if self._request.is_legacy:
-            self._request.keep_alive = False
-        else:
-            self._is_chunked = True
-        return b"".join(
-            (
-                b"HTTP/1.1 200 OK\r\nx-amzn-RequestId: ",
-                self._request.id,
-                b"\r\n",
-                self._variant.header,
-                self._gateway.clock.date,
-                self._gateway.connection_line(self._request),
-                b"Content-Type: application/vnd.amazon.eventstream\r\n",
-                b"" if content_type is None else b"X-Amzn-SageMaker-Content-Type: %b\r\n" % content_type,
-                headers.to_client({**self._said, **fields}),
-                b"Transfer-Encoding: chunked\r\n\r\n" if self._is_chunked else b"\r\n",
-            )
-        )
+    def _framing(self, length: bytes | None) -> bytes:  # noqa: ARG002  frames are not as long as what is in them
+        return super()._framing(None)
+
+    def _type_lines(self, content_type: bytes | None) -> bytes:
+        lines = b"Content-Type: application/vnd.amazon.eventstream\r\n"
+        return lines if content_type is None else b"%bX-Amzn-SageMaker-Content-Type: %b\r\n" % (lines, content_type)
 
     def _interrupt(self, reason: faults.Interruption, label: str) -> None:
         body = msgspec.json.encode({"ErrorCode": reason.code, "Message": reason.text.format(container=label)})

@@ -124,7 +124,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError:
         listener.close()
         raise
-    listener.setblocking(False)  # noqa: FBT003  the socket module's own signature
+    listener.setblocking(False)
     return listener
 
 
@@ -153,7 +153,7 @@ def run(options: Options) -> int:
     try:
         listener = bind(options.host, options.port)
     except OSError as error:
-        log.error("cannot listen on %s:%d: %s", options.host, options.port, error.strerror)  # noqa: TRY400  not a mistake of ours
+        log.error("cannot listen on %s:%d: %s", options.host, options.port, error.strerror)
         return EXIT_USAGE
     uvloop.run(serve(options, listener))
     return 0
@@ -165,7 +165,7 @@ def main(arguments: list[str]) -> int:
     try:
         options = msgspec.json.decode(arguments[0], type=Options)
     except (IndexError, msgspec.DecodeError) as error:
-        log.error("the only argument is the options as JSON: %s", error)  # noqa: TRY400  not a mistake of ours
+        log.error("the only argument is the options as JSON: %s", error)
         return EXIT_USAGE
     return run(options)
 

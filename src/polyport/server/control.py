@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import uvicorn
 import uvloop
 
@@ -19,13 +18,13 @@ from polyport.control import health
 from polyport.control.reconcile import Reconciler
 from polyport.engines import catalog
 from polyport.errors import StoreError, UsageError
-from polyport.images import Registry
+from polyport.images.registry import Registry
 from polyport.server import processes
 from polyport.server.launcher import EXIT_USAGE
 from polyport.server.preparer import ProcessPreparer
 from polyport.server.sockets import sockets
-from polyport.settings import Settings
-from polyport.store import Store
+from polyport.settings import Settings, from_json
+from polyport.store import Store, sqlite_url
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ class Control:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = Store(f"sqlite+aiosqlite:///{settings.home / 'polyport.db'}")
+        self.store = Store(sqlite_url(settings.home / "polyport.db"))
         self.registry = Registry(settings.home)
         self.cache = Cache(settings)
         self.reconciler = Reconciler(
@@ -109,7 +108,7 @@ class _Server(uvicorn.Server):
 def main() -> None:
     """Run with the settings that the launcher passes as JSON."""
     processes.die_with_parent()
-    settings = msgspec.json.decode(sys.argv[1], type=Settings)
+    settings = from_json(sys.argv[1])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:

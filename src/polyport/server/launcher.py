@@ -21,7 +21,7 @@ import msgspec
 from polyport.errors import UsageError
 from polyport.gateway import options
 from polyport.server import home, sockets
-from polyport.settings import Settings
+from polyport.settings import Settings, to_json
 
 log = logging.getLogger(__name__)
 
@@ -129,8 +129,7 @@ class _Launcher:
     def __init__(self, settings: Settings, lock: int, on_ready: Callable[[], None]) -> None:
         self._settings = settings
         self._on_ready = on_ready
-        encoded = msgspec.json.encode(settings).decode()
-        control = [sys.executable, "-m", "polyport.server.control", encoded]
+        control = [sys.executable, "-m", "polyport.server.control", to_json(settings)]
         self._control = Child("control", control, keep_open=(lock,))
         self._gateways = [
             Child(f"gateway worker {number}", options.command(self._options(number)))

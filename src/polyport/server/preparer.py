@@ -8,7 +8,7 @@ from polyport.artifacts.cache import Cache
 from polyport.domain.endpoints import Endpoint, Fleet, InstanceRow, Variant
 from polyport.domain.instances import Container, ContainerSpec, Image, Instance
 from polyport.errors import ArtifactError
-from polyport.images import Registry
+from polyport.images.registry import Registry
 from polyport.settings import Settings
 
 #: The folder below ``/opt/ml`` for ``AdditionalModelDataSources``.
@@ -57,7 +57,7 @@ class ProcessPreparer:
         )
 
     async def _container(self, spec: ContainerSpec, image: Image, timeout: float) -> Container:
-        built = self._registry.by_digest(image.resolved.rpartition("@")[2])
+        built = self._registry.resolve(image.resolved)
         sources = {f"{ADDITIONAL}/{channel}": source for channel, source in spec.additional.items()}
         if spec.model is not None:
             sources["model"] = spec.model

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +17,12 @@ class Step:
         self.title = title
         self.result = ""
         self.seconds = 0.0
+        self._begun = time.perf_counter()
         self._report = report
+
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return time.perf_counter() - self._begun
 
     def say(self, text: str) -> None:
         """What happens at this moment."""
@@ -35,7 +41,6 @@ class Report:
     def step(self, title: str) -> Iterator[Step]:
         """Times its body. A body that raises is shown as failed."""
         step = Step(title, self)
-        begun = time.perf_counter()
         done = False
         self.show(title, "", first=True)
         try:
@@ -43,7 +48,7 @@ class Report:
                 yield step
             done = True
         finally:
-            step.seconds = time.perf_counter() - begun
+            step.seconds = step.elapsed()
             self._steps.append(step)
             mark, style = ("✓", "green") if done else ("✗", "red")
             line = Text.assemble(
@@ -60,7 +65,7 @@ class Report:
 
     def table(self) -> Table:
         """Steps, times, results."""
-        table = Table(title="Two models, two frameworks, one endpoint", title_justify="left")
+        table = Table(box=box.SIMPLE_HEAD, title="Two models, two frameworks, one endpoint", title_justify="left")
         table.add_column("Step")
         table.add_column("Time", justify="right", no_wrap=True)
         table.add_column("Result")

@@ -8,11 +8,10 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from polyport.cli.demo.training import Trained
 from polyport.errors import UsageError
-from polyport.images import ProcessImage
+from polyport.images.registry import ProcessImage
 
 ROUNDS = 3
 POLL_INTERVAL = 0.005
@@ -51,7 +50,7 @@ def running(image: ProcessImage, model: Trained) -> Iterator[int]:
     program = shutil.which(image.command[0], path=image.environment["PATH"]) or image.command[0]
     process = subprocess.Popen(
         [program, *image.command[1:]],
-        cwd=Path(image.folder),
+        cwd=image.folder,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -19,7 +19,7 @@ from polyport.cli.demo import client, startup, training
 from polyport.cli.demo.caller import Caller, Form
 from polyport.cli.demo.report import Report, Step
 from polyport.cli.demo.training import Call, Trained
-from polyport.images import ProcessImage, Registry
+from polyport.images.registry import ProcessImage, Registry
 
 EXAMPLES = Path(__file__).parent / "images"
 FIRST, SECOND = "scikit-learn", "lightgbm"
@@ -95,8 +95,8 @@ class Story:
         with self._report.step("Create the endpoint: time to InService") as step:
             sagemaker.create_endpoint(EndpointName=self.endpoint, EndpointConfigName=self._configs[0])
             client.wait_until_in_service(sagemaker, self.endpoint, step.say)
-        self._in_service = step.seconds
-        step.result = f"own start-up {self._alone:.2f} s + {step.seconds - self._alone:.2f} s"
+            self._in_service = step.elapsed()
+            step.result = f"own start-up {self._alone:.2f} s, and {self._in_service - self._alone:+.2f} s"
 
     def invoke_direct(self, runtime: Any) -> None:
         """Each container by its name."""
@@ -158,8 +158,8 @@ class Story:
         over = self._in_service - self._alone
         kept = "less" if over < ALLOWANCE else "more"
         return (
-            f"InService after {self._in_service:.2f} s: the containers' own start-up of {self._alone:.2f} s plus "
-            f"{over:.2f} s, {kept} than the {ALLOWANCE} s allowed on top."
+            f"InService after {self._in_service:.2f} s: the containers' own start-up of {self._alone:.2f} s, "
+            f"and {over:+.2f} s, {kept} than the {ALLOWANCE} s allowed on top."
         )
 
     def examples(self) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from polyport.cli.demo.client import Rows
 from polyport.errors import UsageError
-from polyport.images import ProcessImage
+from polyport.images.registry import ProcessImage
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class Trained(msgspec.Struct, frozen=True):
 
 def train(name: str, image: ProcessImage, out: Path, first: Trained | None = None) -> Trained:
     """Run the image's ``train.py``; ``first`` is the model whose output this one learns from. Raises `UsageError`."""
-    script = [str(Path(image.folder) / "train.py"), str(out), *([str(first.folder)] if first else [])]
+    script = [str(image.folder / "train.py"), str(out), *([str(first.folder)] if first else [])]
     result = subprocess.run(
         [python(image), *script],
         env=image.environment,
@@ -61,7 +61,7 @@ def train(name: str, image: ProcessImage, out: Path, first: Trained | None = Non
 
 def python(image: ProcessImage) -> str:
     """The image's own interpreter."""
-    return str(Path(image.environment["VIRTUAL_ENV"]) / "bin" / "python")
+    return str(image.venv / "bin" / "python")
 
 
 def explain(name: str, stderr: str) -> str:

@@ -75,11 +75,10 @@ class Container:
         self.wanted = True
         # what runs
         self.pid: int | None = None
-        self.process_started = 0
+        self.marks = processes.Marks(folder / folders.BASE)
         self._log = _open_log(entry)
         self._watch = watch
         self._pumps: dict[int, tuple[str, logs.Lines]] = {}
-        self._session: int | None = None
         self._epitaph = ""
         self._clock_started = 0.0
         self._oom_kills = 0
@@ -96,8 +95,8 @@ class Container:
             "version": self.situation.version,
             "phase": self._phase(),
             "pid": self.pid,
-            "session": self._session,
-            "process_started": self.process_started,
+            "session": self.marks.session,
+            "process_started": self.marks.started,
             "started_at": self.started_at,
             "restarts": self.restarts,
             "last_exit": self.last_exit,
@@ -186,9 +185,8 @@ class Container:
             return None
         else:
             self._count_start(first)
-            self.situation.alive, self._session = True, self.pid
-            process = processes.read(self.pid)
-            self.process_started = process.started if process else 0
+            self.situation.alive = True
+            self._mark(self.pid)
             os.set_blocking(out[0], False)
             os.set_blocking(err[0], False)
             return out[0], err[0]
@@ -227,8 +225,12 @@ class Container:
         self._log.note(self._epitaph)
         return True
 
+    def _mark(self, pid: int) -> None:
+        process = processes.read(pid)
+        self.marks.session, self.marks.started = pid, process.started if process else 0
+
     def _members(self) -> set[int]:
-        return processes.find_members(str(self.folder / folders.BASE), self._session, self.process_started)
+        return processes.find_members(self.marks)
 
     def _pump(self, fd: int) -> bool:
         """Moves what the container printed into its log. False when there is no more."""

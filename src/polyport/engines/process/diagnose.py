@@ -15,9 +15,9 @@ _TAIL_BYTES = 256 * 1024
 _LISTEN = "0A"
 
 
-def diagnose(base_dir: str, session: int | None, since: int, log: Path) -> Diagnosis:
-    """For the container whose ``SAGEMAKER_BASE_DIR`` is ``base_dir``; the others as in `processes.find_members`."""
-    members = processes.find_members(base_dir, session, since) if session is not None else set()
+def diagnose(marks: processes.Marks | None, log: Path) -> Diagnosis:
+    """For the container with these marks; ``None`` for one that was never started."""
+    members = processes.find_members(marks) if marks else set()
     return Diagnosis(listening=find_ports(members), output=read_tail(log))
 
 

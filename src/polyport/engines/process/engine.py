@@ -8,7 +8,7 @@ from pathlib import Path
 from polyport.domain.instances import Container, ContainerPhase, Instance, InstanceState
 from polyport.engines import ping as http
 from polyport.engines.contract import Diagnosis, Ping
-from polyport.engines.process import diagnose, files, folders, records
+from polyport.engines.process import diagnose, files, folders, processes, records
 from polyport.engines.process.guard import Guard
 from polyport.engines.process.ports import Ports
 from polyport.errors import CannotChangeInstance, EngineError
@@ -120,8 +120,8 @@ class ProcessEngine:
         rows = {row.hostname: row for row in held.state.containers} if held.state else {}
         row = rows.get(hostname)
         base = folders.container_folder(held.folder, hostname) / folders.BASE
-        session, since = (row.session, row.process_started) if row else (None, 0)
-        return await asyncio.to_thread(diagnose.diagnose, str(base), session, since, Path(entry.log))
+        marks = processes.Marks(base, row.session, row.process_started) if row else None
+        return await asyncio.to_thread(diagnose.diagnose, marks, Path(entry.log))
 
     def _create(self, instance: Instance) -> None:
         """The folder appears whole: it is made under another name, then renamed."""

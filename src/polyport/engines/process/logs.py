@@ -56,13 +56,15 @@ class Log:
         batch: list[bytes] = []
         with contextlib.suppress(OSError):
             self._open()
+        size = self._size
         for line in lines:
             record = head + line + b"\n"
-            if self._size + sum(map(len, batch)) + len(record) > self._max_bytes:
+            if size + len(record) > self._max_bytes:
                 self._append(batch)
                 self._rotate()
-                batch = []
+                batch, size = [], self._size
             batch.append(record)
+            size += len(record)
         self._append(batch)
 
     def note(self, text: str) -> None:

@@ -1,8 +1,7 @@
 """Which processes belong to a container, read from ``/proc``.
 
-Three signs count, and descent from a process that bears one: the container's session, unless a stranger leads a session
-of that number by now, and the container's own ``SAGEMAKER_BASE_DIR`` in the environment, which finds processes that
-left the session (daemons) even after their parents and their supervisor are gone.
+`Marks` says by what they are known. Several marks, because processes shed them: a daemon leaves its session and its
+parent, a worker may get an environment of its own, and a machine may not allow namespaces.
 """
 
 import contextlib
@@ -47,19 +46,43 @@ def read_table() -> dict[int, Process]:
     return {pid: process for pid in pids if (process := read(pid))}
 
 
-def find_members(base_dir: str, session: int | None, since: int = 0) -> set[int]:
-    """The living processes of the container whose ``SAGEMAKER_BASE_DIR`` is ``base_dir``.
+class Marks:
+    """By what the processes of one container are known.
 
-    ``session`` is the pid that its main process has or had; ``since`` when that one started (clock ticks): older
-    processes are never members.
+    They have ``base_dir`` in their environment or see it at ``/opt/ml``, or are of the session that its main process
+    leads or led. ``session`` is that one's pid, ``None`` when not known, and ``started`` when it started (clock ticks):
+    older processes are never members. The number of a mount namespace would not do: it is given away again at once.
     """
-    table = read_table()
-    if session is not None and (leader := table.get(session)) and leader.started != since:
+
+    __slots__ = ("base_dir", "session", "started")
+
+    def __init__(self, base_dir: Path, session: int | None = None, started: int = 0) -> None:
+        self.base_dir = base_dir
+        self.session = session
+        self.started = started
+
+
+def find_members(marks: Marks) -> set[int]:
+    """The living processes that bear one of the marks, and the descendants of such."""
+    table, session = read_table(), marks.session
+    if session is not None and (leader := table.get(session)) and leader.started != marks.started:
         session = None  # the number was given away again
-    mark = b"SAGEMAKER_BASE_DIR=" + os.fsencode(base_dir)
-    roots = {p.pid for p in table.values() if p.started >= since and (p.session == session or _bears(p.pid, mark))}
+    variable = b"SAGEMAKER_BASE_DIR=" + os.fsencode(marks.base_dir)
+    identity = _identify(marks.base_dir)
+    roots = {
+        pid
+        for pid, process in table.items()
+        if process.started >= marks.started
+        and (process.session == session or _has_variable(pid, variable) or _sees(pid, identity))
+    }
     members = _with_descendants(roots, table)
     return {pid for pid in members if not table[pid].ended}
+
+
+def find_descendants(pid: int) -> set[int]:
+    """The living descendants of a process."""
+    table = read_table()
+    return {found for found in _with_descendants({pid}, table) - {pid} if not table[found].ended}
 
 
 def send(pids: set[int], signal_number: int) -> None:
@@ -83,12 +106,25 @@ def count_oom_kills() -> int:
     return 0
 
 
-def _bears(pid: int, mark: bytes) -> bool:
+def _has_variable(pid: int, variable: bytes) -> bool:
     try:
         environment = (_PROC / str(pid) / "environ").read_bytes()
     except OSError:
         return False
-    return mark in environment and mark in environment.split(b"\0")
+    return variable in environment and variable in environment.split(b"\0")
+
+
+def _sees(pid: int, identity: tuple[int, int] | None) -> bool:
+    """Whether that folder is the process's ``/opt/ml``, looked up where the process lives."""
+    return identity is not None and _identify(_PROC / str(pid) / "root" / "opt" / "ml") == identity
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _with_descendants(roots: set[int], table: dict[int, Process]) -> set[int]:

@@ -57,6 +57,7 @@ class Supervisor:
             if not self._containers and not self._wanted():
                 break
             self._wait(again)
+        self._end_all(lambda: processes.find_descendants(os.getpid()))
         if not self._leaving:
             self._vanish()
 
@@ -105,18 +106,24 @@ class Supervisor:
             return
         rows = {row["hostname"]: row for row in _rows(state)}
         same_boot = state.get("boot_id") == self._boot_id
+        self._end_all(lambda: self._find_leftovers(rows, same_boot))
+        self._remembered = {hostname: _remember(row) for hostname, row in rows.items()}
+
+    def _end_all(self, find: Callable[[], set[int]]) -> None:
+        """Kills what ``find`` finds until it finds no more."""
         limit = time.monotonic() + _LEFTOVERS_LIMIT
-        while (left := self._find_leftovers(rows, same_boot)) and time.monotonic() < limit:
+        while (left := find()) and time.monotonic() < limit:
             processes.send(left, signal.SIGKILL)
             time.sleep(0.005)
-        self._remembered = {hostname: _remember(row) for hostname, row in rows.items()}
+            self._reap()
 
     def _find_leftovers(self, rows: dict[str, Entry], same_boot: bool) -> set[int]:
         found: set[int] = set()
         for hostname in {*rows, *(entry["hostname"] for entry in self._spec["containers"])}:
             base = folders.container_folder(self._folder, hostname) / folders.BASE
-            row = rows.get(hostname, {}) if same_boot else {}
-            found |= processes.find_members(str(base), row.get("session"), row.get("process_started", 0))
+            row = rows.get(hostname) if same_boot else None
+            marks = (row["session"], row["process_started"]) if row else ()
+            found |= processes.find_members(processes.Marks(base, *marks))
         return found - {os.getpid()}
 
     def _reap(self) -> None:

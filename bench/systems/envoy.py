@@ -1,0 +1,69 @@
+"""Envoy as a plain proxy."""
+
+import string
+from pathlib import Path
+
+from bench import tools
+from bench.systems.proxy import ENDPOINTS, PATHS, Proxy
+
+
+class Envoy(Proxy):
+    """Envoy with one worker thread."""
+
+    name = "envoy"
+    config_name = "config.yaml"  # Envoy goes by the ending
+
+    def command(self, config: Path) -> tuple[list[str | Path], dict[str, str]]:
+        program = tools.envoy(self.cache, install=self.install)
+        # The first number of `--version` is part of a hash.
+        self.title = f"Envoy {tools.version([program, '--version']).removeprefix('0.')}"
+        quiet = ["--log-level", "warn", "--disable-hot-restart"]
+        return [program, "-c", config, "--concurrency", "1", *quiet], {}
+
+    def configuration(self, folder: Path) -> str:
+        del folder
+        routes = "".join(
+            f'- {{match: {{path: "{path}"}}, route: {{cluster: {endpoint}, prefix_rewrite: /invocations, timeout: 60s}}}}\n'
+            for path, endpoint in PATHS
+        )
+        clusters = "".join(
+            string.Template(ENVOY_CLUSTER).substitute(name=endpoint, port=self.ground.models[endpoint][0])
+            for endpoint in ENDPOINTS
+        )
+        indented = "".join(f"              {line}\n" for line in routes.splitlines())
+        return string.Template(ENVOY).substitute(port=self.port, routes=indented, clusters=clusters)
+
+
+ENVOY = """
+static_resources:
+  listeners:
+  - address: {socket_address: {address: 127.0.0.1, port_value: $port}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: bench
+          route_config:
+            virtual_hosts:
+            - name: bench
+              domains: ["*"]
+              routes:
+$routes
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+  clusters:
+$clusters
+"""
+
+ENVOY_CLUSTER = """
+  - name: $name
+    type: STATIC
+    connect_timeout: 5s
+    load_assignment:
+      cluster_name: $name
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: $port}}}
+"""

@@ -1,0 +1,53 @@
+"""What an operation is given besides its request."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from polyport.domain.instances import ModelSource
+from polyport.domain.names import Owner
+from polyport.store import Store
+
+
+class KnownImage(Protocol):
+    """An image that can be started."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What AWS would not like about it."""
+
+
+class Images(Protocol):
+    """Which images there are."""
+
+    def resolve(self, name: str, /) -> KnownImage:
+        """Raises `ImageError`, naming the known images, when there is none of that name."""
+
+
+class Artifacts(Protocol):
+    """Whether model data can be had."""
+
+    async def check(self, source: ModelSource, /) -> None:
+        """A quick look; raises `ArtifactError`."""
+
+
+class Live(Protocol):
+    """What is going on right now and is in no row. Unknown endpoints have nothing going on."""
+
+    def healthy_counts(self, endpoint_id: str, /) -> Mapping[str, int]:
+        """How many instances of each active variant can take calls."""
+
+    def activity(self, endpoint_id: str, /) -> Mapping[str, Sequence[tuple[str, str, float]]]:
+        """``VariantStatus`` by variant: status, message, start (epoch seconds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Whose call it is, and what the operations work with. ``clock`` gives epoch seconds."""
+
+    owner: Owner
+    store: Store
+    images: Images
+    artifacts: Artifacts
+    live: Live
+    clock: Callable[[], float]

@@ -1,0 +1,127 @@
+"""What DescribeEndpoint answers: a pure function of the row and of what is going on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from polyport.domain.endpoints import Deployment, Endpoint, Fleet, Status, Variant
+from polyport.domain.instances import Image
+
+Activity = Mapping[str, Sequence[tuple[str, str, float]]]
+
+#: The shapes' own limits.
+MAX_REASON, MAX_ACTIVITIES = 1024, 5
+#: The `VariantStatus` of what is on its way in; the others are about what takes the traffic or leaves.
+_COMING = {"Creating", "Updating"}
+
+
+def describe(endpoint: Endpoint, healthy: Mapping[str, int], activity: Activity) -> dict[str, Any]:
+    """``healthy`` and ``activity`` by variant name, as `polyport.api.context.Live` gives them."""
+    state, wanted = endpoint.state, endpoint.wanted
+    pending = _pending(endpoint)
+    # What is coming belongs to the pending summary, except for a new endpoint, where people look at the variants.
+    apart = pending is not None and state.active is not None
+    answer: dict[str, Any] = {
+        "EndpointName": endpoint.name,
+        "EndpointArn": endpoint.arn,
+        "EndpointConfigName": state.active.config_name if state.active else wanted.config_name,
+        "EndpointStatus": endpoint.status,
+        "CreationTime": endpoint.created_at,
+        "LastModifiedTime": endpoint.modified_at,
+        "ProductionVariants": _variants(endpoint, healthy, _select(activity, coming=not apart, others=True)),
+        "LastDeploymentConfig": wanted.deployment_config,
+        "FailureReason": state.failure_reason[:MAX_REASON] or None,
+    }
+    if pending is not None:
+        answer["PendingDeploymentSummary"] = _summarize(pending, _select(activity, coming=True, others=False))
+    return {member: value for member, value in answer.items() if value is not None}
+
+
+def _pending(endpoint: Endpoint) -> Deployment | None:
+    """The deployment of another configuration that is under way, also when the reconciler has not begun it yet."""
+    state, wanted = endpoint.state, endpoint.wanted
+    if endpoint.status not in {Status.CREATING, Status.UPDATING}:
+        return None
+    if state.pending is not None:
+        is_new = state.active is None or state.pending.revision != state.active.revision
+        return state.pending if is_new else None
+    if endpoint.generation <= state.settled or (state.active and state.active.revision == wanted.revision):
+        return None
+    return Deployment(
+        revision=wanted.revision,
+        config_name=wanted.config_name,
+        started_at=endpoint.modified_at,
+        fleets=tuple(Fleet(variant) for variant in wanted.variants),
+    )
+
+
+def _variants(endpoint: Endpoint, healthy: Mapping[str, int], activity: Activity) -> list[dict[str, Any]]:
+    """What takes the traffic; of an endpoint that has nothing yet or any more, what was wanted."""
+    active = endpoint.state.active
+    if active is None:
+        return [
+            _shown(variant, variant, (), 0, activity) | {"CurrentWeight": 0.0} for variant in endpoint.wanted.variants
+        ]
+    desired = _desired(endpoint, active)
+    return [
+        _shown(fleet.variant, desired[fleet.variant.name], fleet.images, healthy.get(fleet.variant.name, 0), activity)
+        for fleet in active.fleets
+    ]
+
+
+def _desired(endpoint: Endpoint, active: Deployment) -> dict[str, Variant]:
+    """The variants as wanted: at once after a change of weights and counts, until that has failed."""
+    state, wanted = endpoint.state, endpoint.wanted
+    current = {fleet.variant.name: fleet.variant for fleet in active.fleets}
+    resizing = wanted.revision == active.revision and endpoint.generation > state.settled
+    if resizing and state.status is not Status.ROLLING_BACK:
+        current |= {variant.name: variant for variant in wanted.variants}
+    return current
+
+
+def _summarize(pending: Deployment, activity: Activity) -> dict[str, Any]:
+    variants = []
+    for fleet in pending.fleets:
+        # "The number of instances associated with the variant": none takes traffic yet, healthy or not.
+        shown = _shown(fleet.variant, fleet.variant, fleet.images, len(fleet.instances), activity)
+        shown |= {"CurrentWeight": 0.0}
+        if fleet.variant.instance_type:
+            shown["InstanceType"] = fleet.variant.instance_type
+        variants.append(shown)
+    return {
+        "EndpointConfigName": pending.config_name,
+        "ProductionVariants": variants,
+        "StartTime": pending.started_at,
+    }
+
+
+def _shown(
+    current: Variant, desired: Variant, images: tuple[Image, ...], count: int, activity: Activity
+) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "VariantName": current.name,
+        "CurrentWeight": current.weight,
+        "DesiredWeight": desired.weight,
+        "CurrentInstanceCount": count,
+        "DesiredInstanceCount": desired.instance_count,
+        "RoutingConfig": {"RoutingStrategy": current.routing_strategy},
+    }
+    if images:
+        shown["DeployedImages"] = [
+            {"SpecifiedImage": image.specified, "ResolvedImage": image.resolved, "ResolutionTime": image.resolved_at}
+            for image in images
+        ]
+    if current.name in activity:
+        shown["VariantStatus"] = [
+            {"Status": status, "StatusMessage": message, "StartTime": start}
+            for status, message, start in activity[current.name][:MAX_ACTIVITIES]
+        ]
+    return shown
+
+
+def _select(activity: Activity, *, coming: bool, others: bool) -> Activity:
+    """Only some kinds of activity; variants without any are left out."""
+    chosen = {
+        variant: [entry for entry in entries if (coming if entry[0] in _COMING else others)]
+        for variant, entries in activity.items()
+    }
+    return {variant: entries for variant, entries in chosen.items() if entries}

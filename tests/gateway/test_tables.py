@@ -1,0 +1,135 @@
+"""A new table takes the old one's place while calls are in flight."""
+
+from gateway.fakes import OK, Reply, World, answer, endpoint, instance, invoke, variant
+
+
+def two(*ports: int, name: str = "e") -> object:
+    return endpoint(name, variant(*(instance(f"i{port}", port) for port in ports)))
+
+
+def test_new_calls_go_by_the_new_table_and_old_ones_finish_by_theirs() -> None:
+    """The instance that left drains: it is reported until its last call has ended."""
+    world = World(two(1))
+    client = world.connect()
+    client.receive(invoke("e"))
+    container = world.pool(1).accept()
+    world.publish(two(2), version=2)
+    assert world.gateway.draining == ("i1",)
+    assert Reply(world.call(invoke("e"), (2, OK))).status == 200
+    container.receive(OK)
+    assert Reply(client.take()).status == 200
+    assert world.gateway.draining == ()
+    assert world.drained == 1
+    assert container.closed, "its connection is not kept"
+
+
+def test_an_instance_without_calls_needs_no_draining() -> None:
+    """Its idle connections are closed at once."""
+    world = World(two(1))
+    world.call(invoke("e"), (1, OK))
+    (idle,) = world.pool(1).idle
+    world.publish(two(2), version=2)
+    assert world.gateway.draining == ()
+    assert idle.transport.is_closing()
+    assert world.drained == 0
+
+
+def test_each_call_that_ends_badly_drains_too() -> None:
+    """Gone client, broken container, deadline."""
+    world = World(two(1))
+    clients = [world.connect() for _ in range(3)]
+    for client in clients:
+        client.receive(invoke("e"))
+    containers = [world.pool(1).accept() for _ in clients]
+    world.publish(two(2), version=2)
+    clients[0].hang_up()
+    containers[1].hang_up()
+    assert world.gateway.draining == ("i1",)
+    world.loop.advance(61)
+    assert world.gateway.draining == ()
+    assert world.drained == 1
+
+
+def test_an_instance_in_both_tables_keeps_its_connections_and_its_count() -> None:
+    """Publishing anew costs nothing."""
+    world = World(two(1, 2))
+    client = world.connect()
+    client.receive(invoke("e"))
+    world.pool(1).accept()
+    before = world.gateway.index.instances["i1"]
+    world.publish(two(1), version=2)
+    assert world.gateway.index.instances["i1"] is before
+    assert before.outstanding == 1
+    assert not world.pool(1).is_closed
+
+
+def test_an_instance_that_comes_back_while_it_drains_is_the_same() -> None:
+    """It drains no more, and its calls still count."""
+    world = World(two(1))
+    client = world.connect()
+    client.receive(invoke("e"))
+    container = world.pool(1).accept()
+    world.publish(two(2), version=2)
+    world.publish(two(1), version=3)
+    assert world.gateway.draining == ()
+    assert world.gateway.index.instances["i1"].outstanding == 1
+    container.receive(OK)
+    assert Reply(client.take()).status == 200
+    assert world.gateway.index.instances["i1"].outstanding == 0
+    assert Reply(world.call(invoke("e"), (1, OK))).status == 200
+
+
+def test_a_container_that_moved_gets_new_connections() -> None:
+    """A port may belong to another by now; a call in flight ends on the connection it has."""
+    world = World(endpoint("e", variant(instance("i", 1))))
+    world.call(invoke("e"), (1, OK))
+    client = world.connect()
+    client.receive(invoke("e"))
+    world.publish(endpoint("e", variant(instance("i", 2))), version=2)
+    assert Reply(world.call(invoke("e"), (2, OK))).status == 200
+    world.busy(1).receive(answer(b"old"))
+    assert Reply(client.take()).body == b"old"
+    assert world.pool(1).is_closed
+    assert not world.pool(1).idle
+    assert world.gateway.index.instances["i"].outstanding == 0
+
+
+def test_an_older_table_is_not_taken() -> None:
+    """Versions only grow."""
+    world = World(two(1), version=5)
+    world.publish(version=4)
+    assert world.gateway.index.version == 5
+    assert len(world.gateway.index) == 1
+
+
+def test_a_call_that_tries_again_does_not_go_to_an_instance_that_left() -> None:
+    """It may be stopping; the acknowledgement said that nothing new goes there."""
+    world = World(two(1, 2))
+    client = world.connect()
+    client.receive(invoke("e"))
+    world.publish(two(1), version=2)
+    world.pool(1).refuse()
+    assert not world.pool(2).users
+    assert Reply(client.take()).status == 424
+
+
+def test_a_draining_gateway_finishes_calls_and_takes_no_more() -> None:
+    """Idle connections close at once, others with their answer, which says so."""
+    world = World(two(1))
+    ended = []
+    world.gateway.on_idle = lambda: ended.append(True)
+    idle, busy = world.connect(), world.connect()
+    busy.receive(invoke("e") + invoke("e"))
+    container = world.pool(1).accept()
+    world.gateway.drain()
+    assert idle.closed
+    assert not busy.closed
+    idle.hang_up()
+    container.receive(OK)
+    reply = Reply(busy.take())
+    assert reply.headers["connection"] == "close"
+    assert busy.closed
+    assert not world.pool(1).users
+    assert not ended
+    busy.hang_up()
+    assert ended == [True]
