@@ -1,6 +1,7 @@
 """The work that is measured. A case says what is sent, what must come back, and which systems take part."""
 
 import json
+import os
 from dataclasses import dataclass
 
 #: 34 bytes, as a small tabular model gets it.
@@ -16,6 +17,9 @@ MODELS: dict[str, tuple[dict[str, str], ...]] = {
     "stream": ({"ANSWER": "stream", "CHUNKS": str(CHUNKS), "CHUNK_BYTES": str(CHUNK_BYTES)},),
     "chain": tuple({"ANSWER": "echo", "MARK": mark} for mark in "abc"),
 }
+
+#: Polyport is run with 1 to so many workers: two at least, and more where CPUs are left beside client and models.
+MOST_WORKERS = max(2, min(4, len(os.sched_getaffinity(0)) - 2))
 
 PROXIES = ("nginx", "haproxy", "envoy")
 
@@ -58,7 +62,9 @@ def chunks() -> bytes:
     return b"".join((b"%d " % number + b"." * CHUNK_BYTES)[:CHUNK_BYTES] for number in range(CHUNKS))
 
 
-def _echo(name: str, title: str, body: bytes, systems: tuple[str, ...], connections: int = 16, workers: int = 1) -> Case:
+def _echo(
+    name: str, title: str, body: bytes, systems: tuple[str, ...], connections: int = 16, workers: int = 1
+) -> Case:
     return Case(name, title, "echo", body, body, systems, connections=connections, workers=workers)
 
 
@@ -76,5 +82,12 @@ CASES: tuple[Case, ...] = (
     Case("stream", f"response stream, {CHUNKS} chunks, one each ms", "stream", SMALL, chunks(), ALL, streams=True),
     _echo("1000-endpoints", "direct call, 1,000 endpoints loaded", SMALL, ("worker", "worker-1000")),
     _echo("latency", "direct call, 1 connection", SMALL, ("container", *ALL), connections=1),
-    _echo("workers", "direct call, 64 connections, by workers", SMALL, ("polyport", "polyport-2"), 64, workers=2),
+    _echo(
+        "workers",
+        "direct call, 64 connections, by workers",
+        SMALL,
+        ("polyport", *(f"polyport-{number}" for number in range(2, MOST_WORKERS + 1))),
+        connections=64,
+        workers=MOST_WORKERS,
+    ),
 )

@@ -135,7 +135,8 @@ def _read(output: IO[str], trouble: IO[str], on_start: Callable[[], None]) -> Ru
         raise WrongAnswer(trouble.read().strip() or "the client ended early")
     found = json.loads(line)
     if found["errors"]:
-        raise WrongAnswer(f"{found['errors']} of {found['calls']} answers were wrong, the first: {found['first_error']}")
+        counts = f"{found['errors']} of {found['calls']}"
+        raise WrongAnswer(f"{counts} answers were wrong, the first: {found['first_error']}")
     if not found["calls"]:
         raise WrongAnswer("no call was answered in time")
     return Run(Histogram(map(tuple, found["histogram"])), found["seconds"])

@@ -12,7 +12,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Stat:
-    """The parts of ``/proc/PID/stat`` that matter here. ``ticks``: user and system time, own and of waited-for children."""
+    """The parts of ``/proc/PID/stat`` that matter. ``ticks``: user and system time, own and of waited-for children."""
 
     pid: int
     parent: int
@@ -69,6 +69,18 @@ def memory(pids: Iterable[int]) -> Memory:
             one = parse_memory((PROC / str(pid) / "smaps_rollup").read_text())
             rss, pss = rss + one.rss, pss + one.pss
     return Memory(rss, pss)
+
+
+def reset_peaks(pids: Iterable[int]) -> None:
+    """Begin to measure `peak` anew. Raises `OSError` where the kernel does not let us."""
+    for pid in pids:
+        (PROC / str(pid) / "clear_refs").write_text("5")
+
+
+def peak(pids: Iterable[int]) -> int:
+    """The most bytes of memory (RSS) held since `reset_peaks`, the processes' own peaks added up."""
+    lines = [line for pid in pids for line in (PROC / str(pid) / "status").read_text().splitlines()]
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def command_line(pid: int) -> str:

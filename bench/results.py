@@ -75,6 +75,11 @@ class Results:
         """The samples of one system on one case, in the order of the rounds."""
         return [sample for sample in self.samples if (sample.system, sample.case) == (system, case)]
 
+    def drop(self, system: str, case: str, why: str) -> None:
+        """Forget the samples of one system on one case: one wrong answer makes all of them worthless."""
+        self.samples = [sample for sample in self.samples if (sample.system, sample.case) != (system, case)]
+        self.missing[system, case] = why
+
     def range(self, system: str, case: str, metric: str) -> Range | None:
         """``None`` when it was not measured."""
         found = [float(getattr(sample, metric)) for sample in self.of(system, case)]

@@ -22,16 +22,16 @@ class Envoy(Proxy):
 
     def configuration(self, folder: Path) -> str:
         del folder
+        action = "cluster: {}, prefix_rewrite: /invocations, timeout: 60s"
         routes = "".join(
-            f'- {{match: {{path: "{path}"}}, route: {{cluster: {endpoint}, prefix_rewrite: /invocations, timeout: 60s}}}}\n'
+            f'{" " * 14}- {{match: {{path: "{path}"}}, route: {{{action.format(endpoint)}}}}}\n'
             for path, endpoint in PATHS
         )
         clusters = "".join(
             string.Template(ENVOY_CLUSTER).substitute(name=endpoint, port=self.ground.models[endpoint][0])
             for endpoint in ENDPOINTS
         )
-        indented = "".join(f"              {line}\n" for line in routes.splitlines())
-        return string.Template(ENVOY).substitute(port=self.port, routes=indented, clusters=clusters)
+        return string.Template(ENVOY).substitute(port=self.port, routes=routes, clusters=clusters)
 
 
 ENVOY = """

@@ -1,6 +1,5 @@
 """Polyport as a user runs it: `polyport serve`, with containers that its own process engine starts."""
 
-import json
 import os
 import re
 import shutil
@@ -113,10 +112,13 @@ def _create(sagemaker: Any, endpoint: str, environments: tuple[dict[str, str], .
     if len(containers) == 1:
         sagemaker.create_model(ModelName=endpoint, PrimaryContainer=containers[0])
     else:
-        sagemaker.create_model(
-            ModelName=endpoint, Containers=containers, InferenceExecutionConfig={"Mode": "Serial"}
-        )
-    variant = {"VariantName": "AllTraffic", "ModelName": endpoint, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+        sagemaker.create_model(ModelName=endpoint, Containers=containers, InferenceExecutionConfig={"Mode": "Serial"})
+    variant = {
+        "VariantName": "AllTraffic",
+        "ModelName": endpoint,
+        "InitialInstanceCount": 1,
+        "InstanceType": "ml.m5.large",
+    }
     sagemaker.create_endpoint_config(EndpointConfigName=endpoint, ProductionVariants=[variant])
     sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=endpoint)
 

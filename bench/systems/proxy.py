@@ -1,4 +1,4 @@
-"""What plain proxies have in common: one thread, one configuration file that maps each endpoint's path to a container."""
+"""What plain proxies have in common: one thread, and one configuration file that maps paths to containers."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path

@@ -1,5 +1,6 @@
 """A control plane and its client."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,17 @@ def shared_wire() -> Wire:
     return Wire()
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables are dear too: made once, copied for each test."""
+    folder = tmp_path_factory.mktemp("empty")
+    Plane(folder / "db").close()
+    return folder / "db"
+
+
 @pytest.fixture
-def plane(tmp_path: Path) -> Iterator[Plane]:
-    made = Plane(tmp_path)
+def plane(tmp_path: Path, empty_database: Path) -> Iterator[Plane]:
+    made = Plane(Path(shutil.copy(empty_database, tmp_path / "db")))
     yield made
     made.close()
 

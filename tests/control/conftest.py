@@ -1,11 +1,14 @@
 """What the tests of control share."""
 
+import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from control.plane import Plane
 
 
 @pytest.fixture
@@ -14,3 +17,14 @@ def folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="pp"))
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def run(folder: Path) -> Callable[..., None]:
+    """Runs a test body on a plane."""
+
+    async def main(body: Callable[[Plane], Awaitable[None]], **options: object) -> None:
+        async with Plane(folder, **options) as plane:  # type: ignore[arg-type]
+            await body(plane)
+
+    return lambda body, **options: asyncio.run(main(body, **options))

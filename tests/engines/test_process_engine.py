@@ -1,12 +1,8 @@
 """What the process engine promises beyond the contract."""
 
 import asyncio
-import json
 import os
-import re
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +12,6 @@ import pytest
 from msgspec.structs import replace
 
 from engines.labs import (
-    LABELS,
     ProcessLab,
     container_of,
     find,
@@ -28,194 +23,11 @@ from engines.labs import (
     until_healthy,
     until_true,
 )
-from polyport.domain.instances import Container, ContainerPhase
+from engines.seeing import can_mount, is_gone
+from polyport.domain.instances import ContainerPhase
 from polyport.engines.process import files, processes
 from polyport.engines.process.engine import ProcessEngine
 from polyport.errors import EngineError
-
-DUMP = "print('DUMP ' + __import__('json').dumps({expression}), flush=True)"
-
-
-def dump(expression: str) -> dict[str, list[str]]:
-    """Has a container print the value of an expression as JSON."""
-    return {"runs": [DUMP.replace("{expression}", expression)]}
-
-
-def read_dump(lab: ProcessLab, hostname: str = "first") -> object:
-    """What it printed."""
-    text = lab.log(hostname).read_text()
-    return json.loads(text.partition(" stdout DUMP ")[2].partition("\n")[0])
-
-
-def see(lab: ProcessLab, container: Container, **settings: object) -> object:
-    """The value that the container dumped."""
-
-    async def story(engine: ProcessEngine) -> None:
-        await engine.apply(instance(container))
-        await until_healthy(engine)
-
-    run(lab.make(**settings), story)
-    return read_dump(lab, container.hostname)
-
-
-def is_gone(pid: int) -> bool:
-    """It ended; a zombie that nobody collected yet counts as ended."""
-    process = processes.read(pid)
-    return process is None or process.ended
-
-
-def test_a_container_gets_a_clean_environment(process_lab: ProcessLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the server's environment but what a setting lists; the image's and user's own, and SageMaker's."""
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not for containers")
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    container = replace(process_lab.container("first", **dump("dict(os.environ)")), environment={"MODE": "fast"})
-    environment = see(process_lab, container, inherit_environment=("HTTPS_PROXY", "ABSENT"))
-    folder = process_lab.folder() / "containers" / "first"
-    assert isinstance(environment, dict)
-    port = int(environment.pop("SAGEMAKER_BIND_TO_PORT"))
-    assert environment == {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": str(folder / "home"),
-        "TMPDIR": str(folder / "tmp"),
-        "LANG": "C.UTF-8",
-        "HTTPS_PROXY": "http://127.0.0.1:9",
-        "MODE": "fast",
-        "SAGEMAKER_SAFE_PORT_RANGE": f"{port + 1}-{port + 19}",
-        "SAGEMAKER_BASE_DIR": str(folder / "ml"),
-    }
-
-
-def test_a_container_has_no_descriptors_but_its_own_three(process_lab: ProcessLab) -> None:
-    """Neither files of the server, even inheritable ones, nor of its supervisor leak into it; stdin is empty."""
-    leak = os.open("/dev/null", os.O_RDONLY)
-    os.set_inheritable(leak, True)
-    looks = "[os.readlink(f'/proc/self/fd/{fd}') for fd in range(3, 512) if os.path.exists(f'/proc/self/fd/{fd}')]"
-    try:
-        seen = see(process_lab, process_lab.container("first", **dump(f"[sys.stdin.read(), *{looks}]")))
-    finally:
-        os.close(leak)
-    assert seen == [""]
-
-
-def test_a_container_leads_a_session_of_its_own_with_default_signals(process_lab: ProcessLab) -> None:
-    """Ctrl-C in the server's terminal does not reach it, and no signal is ignored or blocked to begin with."""
-    status = "[line for line in open('/proc/self/status') if line[:6] in ('SigBlk', 'SigIgn')]"
-    own, masks = see(process_lab, process_lab.container("first", **dump(f"[os.getsid(0) == os.getpid(), {status}]")))
-    assert own is True
-    # Python itself ignores SIGPIPE (13) and SIGXFSZ (25) at its start; 32 and 33 are the C library's own.
-    ours = (1 << 12) | (1 << 24) | (1 << 31) | (1 << 32)
-    assert [int(line.split()[1], 16) & ~ours for line in masks] == [0, 0]
-
-
-def test_an_image_appears_in_the_working_folder(process_lab: ProcessLab, tmp_path: Path) -> None:
-    """`python serve.py` works: the image's files are where the container starts, and it may write beside them."""
-    image = tmp_path / "image"
-    (image / "package").mkdir(parents=True)
-    (image / "bin").mkdir()
-    (image / "package" / "data.txt").write_text("data")
-    python = image / "bin" / "my-python"
-    python.symlink_to(sys.executable)
-    container = process_lab.container(
-        "first", **dump("[open('own.txt', 'w').write('x'), open('package/data.txt').read(), sorted(os.listdir('.'))]")
-    )
-    environment = {"PATH": f"{image / 'bin'}:/usr/bin"}
-    command = ("my-python", *container.command[1:])
-    container = replace(container, command=command, environment=environment, folder=str(image))
-    assert see(process_lab, container) == [1, "data", ["bin", "own.txt", "package"]]
-    assert sorted(path.name for path in image.iterdir()) == ["bin", "package"]
-
-
-def test_model_data_is_at_sagemaker_base_dir(process_lab: ProcessLab, tmp_path: Path) -> None:
-    """`model`, and `additional-model-data-sources/NAME`, wherever mounts are allowed or not."""
-    container = replace(
-        process_lab.container(
-            "first",
-            **dump("[open(os.environ['SAGEMAKER_BASE_DIR'] + p).read() for p in ('/model/w', "
-                   "'/additional-model-data-sources/extra/w')]"),
-        ),
-        artifacts=make_models(tmp_path),
-    )  # fmt: skip
-    assert see(process_lab, container) == ["weights", "more"]
-
-
-def make_models(tmp_path: Path) -> dict[str, str]:
-    """Two folders of model data, as the artifact cache would have them."""
-    for name, text in (("one", "weights"), ("two", "more")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "w").write_text(text)
-    return {"model": str(tmp_path / "one"), "additional-model-data-sources/extra": str(tmp_path / "two")}
-
-
-TRY_TO_WRITE = """
-def attempt(path):
-    try:
-        open(path, 'w').close()
-    except OSError as error:
-        return error.errno
-tried = [attempt(p) for p in ('/opt/ml/model/new', os.environ['SAGEMAKER_BASE_DIR'] + '/model/new', SOURCE + '/new')]
-print('DUMP ' + __import__('json').dumps([os.listdir('/opt/ml/model'), tried, sorted(os.listdir('/opt'))]), flush=True)
-"""
-
-
-def can_mount() -> bool:
-    """Whether this machine allows mounts in a namespace of one's own, as another program sees it."""
-    flags = ["-m"] if os.getuid() == 0 else ["-Um"]
-    return subprocess.run(["unshare", *flags, "true"], capture_output=True, check=False).returncode == 0
-
-
-@pytest.mark.skipif(not can_mount(), reason="mount namespaces are not allowed here")
-def test_each_container_sees_its_own_model_at_opt_ml_read_only(process_lab: ProcessLab, tmp_path: Path) -> None:
-    """The real path, each container its own, not to be written to there or where the cache has it; the host's /opt and
-    its mounts stay as they were."""
-    models = make_models(tmp_path)
-    before = (sorted(path.name for path in Path("/opt").iterdir()), Path("/proc/self/mountinfo").read_text())
-
-    def container(hostname: str, source: str) -> Container:
-        runs = [TRY_TO_WRITE.replace("SOURCE", repr(source))]
-        return replace(process_lab.container(hostname, runs=runs), artifacts={"model": source})
-
-    async def story(engine: ProcessEngine) -> None:
-        (tmp_path / "two" / "only-here").touch()
-        first, second = container("first", models["model"]), container("second", str(tmp_path / "two"))
-        await engine.apply(
-            instance(first, second, process_lab.container("none", **dump("os.listdir('/opt/ml/model')")))
-        )
-        await until_healthy(engine)
-        assert (
-            sorted(path.name for path in Path("/opt").iterdir()),
-            Path("/proc/self/mountinfo").read_text(),
-        ) == before
-
-    run(process_lab.make(), story)
-    opt = sorted({*before[0], "ml"})
-    assert read_dump(process_lab, "first") == [["w"], [30, 30, 30], opt]
-    names, refusals, _ = read_dump(process_lab, "second")
-    assert (sorted(names), refusals) == (["only-here", "w"], [30, 30, 30])
-    assert read_dump(process_lab, "none") == []
-    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["w"]
-
-
-WITHOUT_MOUNTS = """#!/bin/sh
-export PYTHON="{python}"
-exec unshare -Ur sh -c 'echo 0 > /proc/sys/user/max_user_namespaces &&
-    exec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin "$PYTHON" "$@"' sh "$@"
-"""
-
-
-@pytest.mark.skipif(not can_mount() or not shutil.which("setpriv"), reason="there is no way to forbid mounts here")
-def test_where_mounts_are_forbidden_the_model_is_at_sagemaker_base_dir(
-    process_lab: ProcessLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The container runs all the same, and its log says what it has to do without."""
-    wrapper = tmp_path / "python"
-    wrapper.write_text(WITHOUT_MOUNTS.format(python=sys.executable))
-    wrapper.chmod(0o755)
-    read = "[open(os.environ['SAGEMAKER_BASE_DIR'] + '/model/w').read(), os.path.exists('/opt/ml')]"
-    container = replace(process_lab.container("first", **dump(read)), artifacts=make_models(tmp_path))
-    monkeypatch.setattr(sys, "executable", str(wrapper))
-    there = Path("/opt/ml").exists()
-    assert see(process_lab, container) == ["weights", there]
-    assert " system /opt/ml is not shown here, only SAGEMAKER_BASE_DIR: " in process_lab.log("first").read_text()
 
 
 def test_a_stray_in_a_session_of_its_own_ends_with_its_container(process_lab: ProcessLab) -> None:
@@ -303,6 +115,28 @@ def test_instances_whose_supervisor_died_unseen_come_back_at_open(process_lab: P
     run(process_lab.make(), second)
 
 
+def test_a_supervisor_may_be_killed_at_any_moment_of_its_life(process_lab: ProcessLab) -> None:
+    """Before it has its lock, over its first start, afterwards: each time the instance comes to what it should be."""
+
+    async def story(engine: ProcessEngine) -> None:
+        await asyncio.gather(*(kill_after(engine, f"i-{number}", number * 0.015) for number in range(8)))
+        for number in range(8):
+            state = await until_healthy(engine, f"i-{number}")
+            base = process_lab.folder(f"i-{number}") / "containers" / "first" / "ml"
+            assert processes.find_members(processes.Marks(base)) == {container_of(state, "first").pid}
+
+    async def kill_after(engine: ProcessEngine, instance_id: str, seconds: float) -> None:
+        await engine.apply(instance(process_lab.container("first"), id=instance_id))
+        await asyncio.sleep(seconds)
+        folder = str(process_lab.folder(instance_id)).encode()
+        for pid, process in processes.read_table().items():
+            command = [] if process.ended else Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if folder in command:
+                os.kill(pid, signal.SIGKILL)
+
+    run(process_lab.make(), story)
+
+
 def test_removal_goes_on_when_the_supervisor_is_killed_over_it(process_lab: ProcessLab) -> None:
     """A successor finds that nothing is wanted, and clears away."""
 
@@ -343,69 +177,6 @@ def test_a_supervisor_asked_to_end_ends_its_containers_and_leaves_the_instance(p
         await until_healthy(engine)
 
     run(process_lab.make(), story)
-
-
-def test_everything_printed_before_an_exit_is_in_the_log(process_lab: ProcessLab) -> None:
-    """No loss: much output and an immediate exit, a last line without its end, each line with a time and its stream."""
-    prints = "sys.stdout.write(''.join(f'row {n}\\n' for n in range(50000)) + 'tail'); sys.stdout.flush()"
-    moans = "os.write(2, b'moan\\n'); os._exit(4)"
-
-    async def story(engine: ProcessEngine) -> None:
-        await engine.apply(instance(process_lab.container("first", runs=[prints, moans])))
-        await until(engine, lambda states: container_of(find(states), "first").restarts >= 1)
-        await engine.remove("i-1")
-        await until(engine, lambda states: not states)
-
-    run(process_lab.make(), story)
-    lines = process_lab.log("first").read_text().splitlines()
-    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z (stdout|stderr|system) ", line) for line in lines)
-    said = [line.split(" ", 2)[1:] for line in lines]
-    rows = [text for stream, text in said if stream == "stdout"]
-    runs = len(rows) // 50001
-    assert runs >= 1
-    assert rows[:50001] == [*(f"row {number}" for number in range(50000)), "tail"]
-    assert rows.count("tail") == runs
-    assert ["stderr", "moan"] in said
-    assert ["system", "exited with code 4"] in said
-
-
-def test_logs_are_rotated_and_the_oldest_go(process_lab: ProcessLab) -> None:
-    """At most `log_files` older files of about `log_max_bytes`; the newest lines stay."""
-    prints = "sys.stdout.write(''.join(f'row {n:06d}\\n' for n in range(5000))); sys.stdout.flush()"
-
-    async def story(engine: ProcessEngine) -> None:
-        await engine.apply(instance(process_lab.container("first", runs=[prints])))
-        await until_healthy(engine)
-
-        async def all_written() -> bool:
-            log = process_lab.log("first")
-            return log.exists() and "row 004999" in log.read_text()
-
-        await until_true(all_written)
-        assert (await engine.explain("i-1", "first")).output[-1] == "row 004999"
-
-    run(process_lab.make(log_max_bytes=20000, log_files=3), story)
-    log = process_lab.log("first")
-    names = sorted(path.name for path in log.parent.iterdir())
-    assert names == ["first.log", "first.log.1", "first.log.2", "first.log.3"]
-    assert all(path.stat().st_size <= 20000 for path in log.parent.iterdir())
-
-
-def test_logs_outlive_their_instance_and_hostile_labels_stay_inside(process_lab: ProcessLab, tmp_path: Path) -> None:
-    """Labels come from users: they name folders below `logs`, never others."""
-    labels = {**LABELS, "region": "../../../escape", "endpoint": ".."}
-
-    async def story(engine: ProcessEngine) -> None:
-        await engine.apply(replace(instance(process_lab.container("first", output=["hello"])), labels=labels))
-        await until_healthy(engine)
-        await engine.remove("i-1")
-        await until(engine, lambda states: not states)
-
-    run(process_lab.make(), story)
-    found = list((tmp_path / "home" / "logs").rglob("first.log"))
-    assert len(found) == 1
-    assert found[0].relative_to(tmp_path / "home" / "logs").parts[1:3] == ("_._.._.._escape", "_.")
-    assert " stdout hello\n" in found[0].read_text()
 
 
 @pytest.mark.parametrize("damage", [b"", b'{"instance": {"id": "i-1"', b"[1, 2]", b'{"containers": 7}'])
@@ -489,6 +260,20 @@ def test_names_that_reach_outside_are_refused(process_lab: ProcessLab, name: str
     run(process_lab.make(), story)
 
 
+def test_a_home_that_cannot_be_used_is_said_at_open(process_lab: ProcessLab, tmp_path: Path) -> None:
+    """An engine that cannot keep its files does not begin."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "run").write_text("in the way")
+
+    async def story() -> None:
+        engine = process_lab.make()
+        with pytest.raises(EngineError, match="cannot be used"):
+            await engine.open()
+
+    asyncio.run(story())
+    (tmp_path / "home" / "run").unlink()
+
+
 def test_a_home_may_be_deep(process_lab: ProcessLab) -> None:
     """Nothing depends on the 108 bytes that the path of a Unix socket may have."""
     home = "/".join(["deep" * 10] * 5)
@@ -518,20 +303,6 @@ def test_ports_are_kept_over_restarts_and_shared_with_nobody(process_lab: Proces
 
     first = spare_ports(2)
     run(process_lab.make(port_range=f"{first}-{first + 39}"), story)
-
-
-def test_a_deleted_log_folder_does_no_harm(process_lab: ProcessLab) -> None:
-    """A container whose log cannot be written goes on: lines are dropped rather than the container blocked."""
-    log = process_lab.log("first")
-    log.parent.parent.mkdir(parents=True)
-    log.parent.write_text("in the way")
-    prints = "sys.stdout.write('x' * 300000 + '\\n'); sys.stdout.flush()"
-
-    async def story(engine: ProcessEngine) -> None:
-        await engine.apply(instance(process_lab.container("first", runs=[prints])))
-        await until_healthy(engine)
-
-    run(process_lab.make(), story)
 
 
 def test_secrets_are_for_the_owner_alone(process_lab: ProcessLab) -> None:

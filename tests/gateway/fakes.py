@@ -183,9 +183,7 @@ class World:
     def busy(self, port: int) -> Transport:
         """The transport of the container's connection that waits for an answer."""
         (upstream,) = (
-            one
-            for one in self.pool(port).upstreams
-            if one not in one.pool.idle and not one.transport.is_closing()
+            one for one in self.pool(port).upstreams if one not in one.pool.idle and not one.transport.is_closing()
         )
         return upstream.transport  # type: ignore[return-value]
 
@@ -231,7 +229,11 @@ def invoke(
     name: str, body: bytes = b"{}", operation: str = "invocations", path: str | None = None, **headers: str
 ) -> bytes:
     """An invocation on the wire; ``Content_Type`` stands for ``Content-Type``."""
-    lines = [f"POST {path or f'/endpoints/{name}/{operation}'} HTTP/1.1", "Host: polyport", f"Content-Length: {len(body)}"]
+    lines = [
+        f"POST {path or f'/endpoints/{name}/{operation}'} HTTP/1.1",
+        "Host: polyport",
+        f"Content-Length: {len(body)}",
+    ]
     lines += [f"{key.replace('_', '-')}: {value}" for key, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 

@@ -36,7 +36,8 @@ def head(*lines: bytes, first: bytes = b"POST " + PATH + b" HTTP/1.1") -> bytes:
 
 
 MALFORMED = {
-    "both Content-Length and Transfer-Encoding": head(b"Content-Length: 3", b"Transfer-Encoding: chunked") + b"0\r\n\r\n",
+    "both Content-Length and Transfer-Encoding": head(b"Content-Length: 3", b"Transfer-Encoding: chunked")
+    + b"0\r\n\r\n",
     "both, the other way round": head(b"Transfer-Encoding: chunked", b"Content-Length: 3") + b"0\r\n\r\n",
     "two equal Content-Lengths": head(b"Content-Length: 3", b"Content-Length: 3") + b"abc",
     "two different Content-Lengths": head(b"Content-Length: 3", b"Content-Length: 4") + b"abcd",
@@ -65,7 +66,7 @@ MALFORMED = {
     "no Host": b"POST " + PATH + b" HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
     "two Hosts": head(b"Host: other"),
     "two authorizations": head(b"Authorization: a", b"Authorization: b"),
-    "two target containers": head(b"X-Amzn-SageMaker-Target-Container-Hostname: a") [:-2]
+    "two target containers": head(b"X-Amzn-SageMaker-Target-Container-Hostname: a")[:-2]
     + b"x-amzn-sagemaker-target-container-hostname: b\r\n\r\n",
     "HTTP/2": head(first=b"POST " + PATH + b" HTTP/2.0"),
     "HTTP/0.9": b"GET /\r\n\r\n",
@@ -88,7 +89,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("case", MALFORMED)
 def test_what_is_not_http_is_refused_with_400_and_the_connection_ends(world: World, case: str) -> None:
-    """Conflicting lengths, folding, bare line ends, control characters and limits: 400, closed, seen by no container."""
+    """Conflicting lengths, folding, bare line ends, control characters, limits: 400, closed, seen by no container."""
     reply = refused(world, MALFORMED[case])
     assert reply.status == 400
     assert reply.headers["x-amzn-errortype"] == "MalformedHttpRequestException"
@@ -328,7 +329,11 @@ def test_http_1_0_closes_unless_told_to_keep_alive(world: World) -> None:
 
 def test_targets_in_absolute_form_and_percent_encoding_are_understood(world: World) -> None:
     """As proxies and careful clients write them."""
-    for path in ("http://polyport:7070/endpoints/single/invocations", "/endpoints/s%69ngle/invocations", f"{PATH.decode()}?a=b"):
+    for path in (
+        "http://polyport:7070/endpoints/single/invocations",
+        "/endpoints/s%69ngle/invocations",
+        f"{PATH.decode()}?a=b",
+    ):
         assert Reply(world.call(invoke("", path=path), (1, OK))).status == 200, path
 
 

@@ -22,8 +22,8 @@ from polyport.gateway import upstream as upstream_module
 
 NO_ANSWER = (
     "Amazon SageMaker could not get a response from the single endpoint. This can occur when CPU or memory utilization "
-    "is high. To check your utilization, see Amazon CloudWatch. To fix this problem, use an instance type with more CPU "
-    "capacity or memory."
+    "is high. To check your utilization, see Amazon CloudWatch. To fix this problem, use an instance type with more "
+    "CPU capacity or memory."
 )
 SEE = (
     "See https://us-east-1.console.aws.amazon.com/cloudwatch/home?region=us-east-1#logEventViewer:group="
@@ -411,7 +411,7 @@ def test_a_client_error_of_the_container_is_a_model_error_in_sagemaker_s_words(w
 def test_any_other_status_is_a_server_error(world: World, status: str) -> None:
     """5xx, and what is no answer to an invocation."""
     error = error_of(world, answer(b"x", status))
-    number = int(status.split()[0])
+    number = int(status[:3])
     assert error["ErrorCode"] == "INTERNAL_FAILURE_FROM_MODEL"
     assert error["OriginalStatusCode"] == number
     assert error["Message"] == f'Received server error ({number}) from primary with message "x". {SEE}'
@@ -451,7 +451,9 @@ def test_an_error_that_breaks_off_could_not_be_loaded(world: World) -> None:
     container = world.pool(1).accept()
     container.receive(answer(b"abcdef", "500 Error")[:-3])
     container.hang_up()
-    assert "(500) from primary and could not load the entire response body" in str(Reply(client.take()).error["Message"])
+    assert "(500) from primary and could not load the entire response body" in str(
+        Reply(client.take()).error["Message"]
+    )
 
 
 MALFORMED = {

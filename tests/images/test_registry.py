@@ -302,6 +302,17 @@ def test_an_alias_lets_an_ecr_name_stay_in_the_users_code(registry: Registry, ma
         registry.unalias("x")
 
 
+def test_an_alias_may_be_for_a_name_that_no_image_could_have(registry: Registry, make: Make) -> None:
+    """Rule: SageMaker takes any text without spaces; pinned to a digest, such a name is found again."""
+    image = registry.build(make("print(1)"), "iris")
+    registry.alias("MyImage*", "iris")
+    registry.alias("Pinned", image.reference)
+    assert registry.resolve("MyImage:V1").name == "iris:latest"
+    again = registry.resolve(f"MyImage:V1@{image.digest}")
+    assert (run(again), again.reference) == ("1", f"MyImage:V1@{image.digest}")
+    assert registry.resolve("Pinned").digest == image.digest
+
+
 def test_an_alias_for_nothing_is_refused(registry: Registry, make: Make) -> None:
     """Rule: a typing mistake shows at once, with what is known."""
     registry.build(make(), "iris")

@@ -46,7 +46,8 @@ class ProcessImage(msgspec.Struct, frozen=True):
     @property
     def reference(self) -> str:
         """``repository@sha256:...``: exactly this content, whatever the tag will mean later. `resolve` takes it."""
-        return f"{references.parse(self.name).repository}@{self.digest}"
+        name = self.name.partition("@")[0]
+        return f"{name if references.pinned(self.name) else references.parse(name).repository}@{self.digest}"
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -44,6 +44,12 @@ def parse(text: str) -> Reference:
     return Reference(found["repository"], found["tag"] or DEFAULT_TAG, found["digest"])
 
 
+def pinned(text: str) -> tuple[str, str] | None:
+    """(name, digest) of ``name@sha256:...``. The name is not looked at: what an alias let through may be odd."""
+    found = re.fullmatch(r"([^@]+)@(sha256:[0-9a-f]{64})", text)
+    return None if found is None else (found[1], found[2])
+
+
 def check_pattern(pattern: str) -> None:
     """A pattern is any text without spaces that could match a name: ``*``, ``?`` and ``[...]`` stand for characters."""
     if not pattern or len(pattern) > MAX_LENGTH or re.search(r"\s", pattern):

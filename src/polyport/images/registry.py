@@ -11,6 +11,9 @@ from polyport.images.builds import Build
 from polyport.images.places import Places
 from polyport.images.records import Index, ProcessImage, Progress, Record, Step
 
+#: The values that the registry gives are reached through it.
+__all__ = ["ProcessImage", "Progress", "Registry", "Step"]
+
 
 class Registry:
     """Builds images, and finds them by name. Any number of processes may use one home at the same time."""
@@ -94,8 +97,7 @@ class Registry:
         with _explained(), self._changing() as index:
             if self._exact(index, name) is None:
                 raise ImageError(_unknown(name, index))
-            reference = references.parse(name)
-            index.aliases[pattern] = name if reference.digest else reference.tagged
+            index.aliases[pattern] = name if references.pinned(name) else references.parse(name).tagged
 
     def aliases(self) -> dict[str, str]:
         """Pattern to image name."""
@@ -110,14 +112,15 @@ class Registry:
 
     def _exact(self, index: Index, name: str) -> tuple[str, str] | None:
         """(name, digest) if it is here. A name that no image can have may still match an alias."""
+        pinned = references.pinned(name)
+        if pinned:
+            return (name, pinned[1]) if self.places.content(pinned[1]).is_dir() else None
         try:
-            reference = references.parse(name)
+            tagged = references.parse(name).tagged
         except ImageError:
             return None
-        if reference.digest is None:
-            digest = index.tags.get(reference.tagged)
-            return None if digest is None else (reference.tagged, digest)
-        return (name, reference.digest) if self.places.content(reference.digest).is_dir() else None
+        digest = index.tags.get(tagged)
+        return None if digest is None else (tagged, digest)
 
     def _load(self, name: str, digest: str) -> ProcessImage:
         path = self.places.content(digest) / records.FILE_NAME

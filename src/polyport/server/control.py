@@ -17,7 +17,7 @@ from polyport.artifacts.cache import Cache
 from polyport.control import health
 from polyport.control.reconcile import Reconciler
 from polyport.engines import catalog
-from polyport.errors import StoreError, UsageError
+from polyport.errors import PolyportError, StoreError, UsageError
 from polyport.images.registry import Registry
 from polyport.server import processes
 from polyport.server.launcher import EXIT_USAGE
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds on top of the containers' own stop time-out that stopping all instances may take.
 STOP_MARGIN = 5.0
+#: Seconds between two looks for what nothing needs any more.
+HOUSEKEEPING_INTERVAL = 3600.0
 
 
 class Control:
@@ -71,6 +73,7 @@ class Control:
             asyncio.get_running_loop().add_signal_handler(number, self._stopping.set)
         await self.store.open()
         unsubscribe = self.store.subscribe(self.reconciler.wake)
+        keeping_house = asyncio.create_task(self._keep_house())
         try:
             await self.reconciler.start()
             meeting = sockets(self.settings.home)
@@ -81,8 +84,30 @@ class Control:
             await self.reconciler.stop_instances(self.settings.stop_timeout + STOP_MARGIN)
         finally:
             unsubscribe()
+            keeping_house.cancel()
+            await asyncio.gather(keeping_house, return_exceptions=True)
             await self.reconciler.stop()
+            await self.cache.close()
             await self.store.close()
+
+    async def _keep_house(self) -> None:
+        """Drop the images that lost their tag to a later build and that no endpoint runs any more."""
+        while True:
+            endpoints = await self.store.all_endpoints()
+            in_use = {
+                image.resolved
+                for endpoint in endpoints
+                for deployment in (endpoint.state.active, endpoint.state.pending)
+                for fleet in (deployment.fleets if deployment else ())
+                for image in fleet.images
+            }
+            try:
+                dropped = await asyncio.to_thread(self.registry.prune, in_use)
+                if dropped:
+                    log.info("dropped %d images that nothing needs", len(dropped))
+            except PolyportError as error:
+                log.warning("unused images could not be dropped: %s", error)
+            await asyncio.sleep(HOUSEKEEPING_INTERVAL)
 
     async def _serve(self, path: str) -> None:
         application = api.create(self.settings, self.store, self.registry, self.cache, self.reconciler, self.health)

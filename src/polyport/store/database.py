@@ -1,7 +1,9 @@
 """The connection to the database, and the revision it has. Everything that is SQLite's own is in this file."""
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -38,8 +40,11 @@ class Database:
 
     async def open(self) -> None:
         """Check the file, create or migrate the tables."""
+        # First by the plain driver: a connection of the asynchronous one that fails to open leaves a thread behind.
+        await asyncio.to_thread(_inspect, str(self._url.database))
         try:
-            await self._migrate()
+            async with self.writing() as connection:
+                await connection.run_sync(self._upgrade)
         except BaseException:
             await self.close()
             raise
@@ -60,13 +65,6 @@ class Database:
         """One transaction, committed at the end unless something was raised. No other write happens in between."""
         async with self._translating(), self._writer.begin() as connection:
             yield connection
-
-    async def _migrate(self) -> None:
-        async with self.writing() as connection:
-            damage = (await connection.exec_driver_sql("PRAGMA quick_check(1)")).scalar_one()
-            if damage != "ok":
-                raise StoreError(f"The database {self._url.database} is damaged ({damage}). {REPAIR}")
-            await connection.run_sync(self._upgrade)
 
     def _upgrade(self, connection: sa.Connection) -> None:
         if _revision(connection) == schema.HEAD:
@@ -103,6 +101,17 @@ def explain(database: str, reason: str) -> str:
     if "locked" in reason:
         return f"The database {database} is locked by another program. Stop it, and try again."
     return f"The database {database} cannot be used: {reason}"
+
+
+def _inspect(database: str) -> None:
+    """Raises `StoreError` unless the file can be opened, or made, and is a sound database."""
+    try:
+        with closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT)) as connection:
+            damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.Error as error:
+        raise StoreError(explain(database, str(error))) from error
+    if damage != "ok":
+        raise StoreError(f"The database {database} is damaged ({damage}). {REPAIR}")
 
 
 def _engine(url: sa.URL, connections: int, *, begin: str, query_only: bool) -> AsyncEngine:

@@ -1,5 +1,6 @@
 """One container inside its supervisor: what it should be, what it is, and the next step between the two."""
 
+import contextlib
 import functools
 import os
 import signal
@@ -164,7 +165,8 @@ class Container:
     def _become(self, wanted: Entry) -> None:
         """Another specification: nothing of the old one counts any more."""
         if self.situation.version >= 0:
-            folders.clear(self.folder)
+            with contextlib.suppress(OSError):  # better a file too many than no container
+                folders.clear(self.folder)
             self.restarts, self.last_exit, self._ends = 0, None, 0
             self._log.close()
             self._log = _open_log(wanted)

@@ -54,10 +54,11 @@ class ProcessEngine:
         try:
             self._instances.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._poke = files.open_poke(self._run / files.ENGINE_POKE)
+            asyncio.get_running_loop().add_reader(self._poke, self._on_poke)
+            self._scan()
         except OSError as error:
+            await self.close()
             raise EngineError(f"{self._run} cannot be used: {error.strerror}") from error
-        asyncio.get_running_loop().add_reader(self._poke, self._on_poke)
-        self._scan()
         await asyncio.to_thread(self._clear_gone)
         self._scanning = asyncio.create_task(self._keep_scanning())
 
@@ -257,8 +258,8 @@ class ProcessEngine:
             if folder.name not in self._held and records.is_safe_name(folder.name):
                 self._find(folder)
         for held in list(self._held.values()):
-            held.guard.ensure()
             self._refresh(held)
+            held.guard.ensure()
 
     def _find(self, folder: Path) -> None:
         """Takes over an instance that was started before. One whose specification a crash of the machine tore is

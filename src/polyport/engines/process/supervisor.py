@@ -22,6 +22,8 @@ from polyport.engines.process.container import DROP, Container, Entry
 
 #: Seconds a successor spends on ending what its predecessor left.
 _LEFTOVERS_LIMIT = 5.0
+#: Seconds until the state is written again when it could not be.
+_PUBLISH_AGAIN = 1.0
 
 
 class Supervisor:
@@ -53,7 +55,8 @@ class Supervisor:
         while True:
             self._reap()
             again = self._advance()
-            self._publish()
+            if not self._publish():
+                again = time.monotonic() + _PUBLISH_AGAIN
             if not self._containers and not self._wanted():
                 break
             self._wait(again)
@@ -165,18 +168,25 @@ class Supervisor:
             container.close()
             del self._containers[container.hostname]
             if not self._leaving:
-                folders.clear(container.folder)
+                with contextlib.suppress(OSError):  # what resists is cleared, or reported, with the whole instance
+                    folders.clear(container.folder)
         return again
 
-    def _publish(self) -> None:
-        """Writes ``state.json`` when it changed, then tells the engine."""
+    def _publish(self) -> bool:
+        """Writes ``state.json`` when it changed, then tells the engine. False when the disk takes no more: the
+        containers are not to suffer from that."""
         rows = [container.describe() for container in self._containers.values()]
         state = {"supervisor": os.getpid(), "boot_id": self._boot_id, "containers": rows}
         data = files.dump(state)
-        if data != self._published:
+        if data == self._published:
+            return True
+        try:
             files.write_atomically(self._folder / files.STATE, data)
-            self._published = data
-            files.poke(self._engine_poke, self._folder.name)
+        except OSError:
+            return False
+        self._published = data
+        files.poke(self._engine_poke, self._folder.name)
+        return True
 
     def _wait(self, again: float | None) -> None:
         timeout = None if again is None else max(0.0, again - time.monotonic())
