@@ -21,8 +21,7 @@ MEGA = 1e6
 def measure(serving: list[int], idle: int, small: tuple[Case, Target], large: tuple[Case, Target]) -> dict[str, float]:
     """Figures in MB by name. ``idle`` is the memory at rest in bytes, taken before any call; ``small`` and ``large``
     are cases with their targets, for the idle connections and the body. Raises `WrongAnswer`."""
-    for case, target in (small, large):
-        client.check(case, target)
+    client.check(*small)
     before = _at_rest(serving)
     idle_connections = _with_connections(serving, *small) - before
     before = _at_rest(serving)

@@ -98,13 +98,15 @@ def _unpack_packages(name: str, root: Path) -> None:
             _run(["dpkg-deb", "--extract", str(package), str(root)], f"unpacking {package.name}")
 
 
-def version(command: Sequence[str | Path], environment: dict[str, str] | None = None) -> str:
-    """The first version number that the command prints."""
+def version(
+    command: Sequence[str | Path], environment: dict[str, str] | None = None, pattern: str = r"\d+\.\d+(?:\.\d+)?"
+) -> str:
+    """The first thing that the command prints and that looks like a version number."""
     words = [str(word) for word in command]
     done = subprocess.run(
         words, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=30, check=False
     )
-    found = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
+    found = re.search(pattern, done.stdout + done.stderr)
     return found.group() if found else "unknown version"
 
 

@@ -202,11 +202,17 @@ def test_homes_that_nobody_uses_are_swept_and_others_are_not(tmp_path: Path) -> 
 # The whole of it.
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all demos here: the images are built by the first."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def demo_environment(tmp_path: Path) -> dict[str, str]:
-    """A cache of the test's own, but for the wheels, which are downloaded once."""
+def demo_environment(cache: Path) -> dict[str, str]:
+    """The user's environment with that cache, but for the wheels, which are downloaded once for all."""
     wheels = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
-    return os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "UV_CACHE_DIR": wheels, "COLUMNS": "160"}
+    return os.environ | {"XDG_CACHE_HOME": str(cache), "UV_CACHE_DIR": wheels, "COLUMNS": "160"}
 
 
 def run_demo(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -222,7 +228,7 @@ def run_demo(environment: dict[str, str], *arguments: str) -> subprocess.Complet
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_the_demo_runs_and_leaves_nothing_behind(demo_environment: dict[str, str], tmp_path: Path) -> None:
+def test_the_demo_runs_and_leaves_nothing_behind(demo_environment: dict[str, str], cache: Path) -> None:
     """Two images, one endpoint, direct and serial, no call fails, all numbers equal; then server and home are gone."""
     done = run_demo(demo_environment)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -230,8 +236,8 @@ def test_the_demo_runs_and_leaves_nothing_behind(demo_environment: dict[str, str
     assert done.stdout.count("all equal to the in-process ones") == 6  # three steps, each as a line and in the table
     assert done.stdout.count("none failed") == 4
     assert "InService after" in done.stdout
-    assert list((tmp_path / "cache" / "polyport" / "demo" / "runs").iterdir()) == []
-    assert not processes_that_mention(tmp_path)
+    assert list((cache / "polyport" / "demo" / "runs").iterdir()) == []
+    assert not processes_that_mention(cache)
 
 
 @pytest.mark.slow
@@ -252,7 +258,7 @@ def test_the_demo_tidies_up_on_a_server_that_is_not_its_own(
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_ctrl_c_stops_the_demos_server(demo_environment: dict[str, str], tmp_path: Path) -> None:
+def test_ctrl_c_stops_the_demos_server(demo_environment: dict[str, str], cache: Path, tmp_path: Path) -> None:
     """An interrupted demo leaves no server, no containers and no home."""
     out = tmp_path / "out"
     with out.open("w") as file:
@@ -266,13 +272,13 @@ def test_ctrl_c_stops_the_demos_server(demo_environment: dict[str, str], tmp_pat
     finally:
         process.kill()
         process.wait()
-    assert list((tmp_path / "cache" / "polyport" / "demo" / "runs").iterdir()) == []
-    assert not processes_that_mention(tmp_path)
+    assert list((cache / "polyport" / "demo" / "runs").iterdir()) == []
+    assert not processes_that_mention(cache)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_a_kept_demo_can_be_played_with(demo_environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_kept_demo_can_be_played_with(demo_environment: dict[str, str], cache: Path) -> None:
     """The lines that are printed at the end of `demo --keep` work as they stand."""
     done = run_demo(demo_environment, "--keep")
     [pid] = re.findall(r"kill (\d+)", done.stdout)
@@ -294,7 +300,7 @@ def test_a_kept_demo_can_be_played_with(demo_environment: dict[str, str], tmp_pa
         assert len(json.loads(direct[2:-1])[0]) == 8
     finally:
         os.kill(int(pid), signal.SIGTERM)
-        wait_for(lambda: not processes_that_mention(tmp_path), "the server to end", deadline=60)
+        wait_for(lambda: not processes_that_mention(cache), "the server to end", deadline=60)
 
 
 def test_a_url_that_nobody_serves_is_refused(demo_environment: dict[str, str]) -> None:

@@ -15,8 +15,9 @@ class Envoy(Proxy):
 
     def command(self, config: Path) -> tuple[list[str | Path], dict[str, str]]:
         program = tools.envoy(self.cache, install=self.install)
-        # The first number of `--version` is part of a hash.
-        self.title = f"Envoy {tools.version([program, '--version']).removeprefix('0.')}"
+        # It prints its path, then HASH/VERSION/KIND.
+        found = tools.version([program, "--version"], pattern=r"/\d+\.\d+\.\d+/")
+        self.title = f"Envoy {found.strip('/')}"
         quiet = ["--log-level", "warn", "--disable-hot-restart"]
         return [program, "-c", config, "--concurrency", "1", *quiet], {}
 

@@ -39,11 +39,12 @@ def listed(polyport) -> list[dict[str, object]]:
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
-    """Its one line on standard error."""
+    """Its one line on standard error, after what a build said of its progress."""
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
-    [line] = done.stderr.strip().splitlines()
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("polyport: ")]
+    assert done.stderr.endswith(line + "\n")
     return line
 
 
@@ -67,9 +68,8 @@ def test_a_missing_label_is_a_warning(polyport, folder: Path) -> None:
     assert "Warning: " in built.stderr
     assert "accept-bind-to-port" in built.stderr
     assert listed(polyport)[0]["warnings"]
-    (folder / "image.toml").open("a").write(
-        '[labels]\n"com.amazonaws.sagemaker.capabilities.accept-bind-to-port" = "true"\n'
-    )
+    with (folder / "image.toml").open("a") as manifest:
+        manifest.write('[labels]\n"com.amazonaws.sagemaker.capabilities.accept-bind-to-port" = "true"\n')
     assert "Warning" not in polyport("build", folder, "--tag", "mine").stderr
 
 

@@ -156,7 +156,7 @@ def test_modified_at_changes_with_the_shown_status_alone(with_store):
         await s.add_endpoint(endpoint)
         noted = await s.advance(endpoint, note, now=300.0)
         assert (noted.modified_at, noted.version, noted.generation) == (endpoint.modified_at, 2, 1)
-        settled = await s.advance(noted, done, now=400.0)
+        settled = await s.advance(noted, done, now=400.0004)
         assert (settled.modified_at, settled.version) == (400.0, 3)
         assert await s.get_endpoint(OWNER, "Demo") == settled
 

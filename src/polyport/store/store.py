@@ -158,7 +158,8 @@ class Store:
         """
         written = msgspec.structs.replace(endpoint, state=state, version=endpoint.version + 1)
         if written.status is not endpoint.status:
-            written = msgspec.structs.replace(written, modified_at=now)
+            # To the millisecond, as it is shown: who filters by a time that was shown finds the endpoint.
+            written = msgspec.structs.replace(written, modified_at=round(now, 3))
         await self._swap(endpoint, written)
         return written
 
