@@ -45,8 +45,6 @@ def main(arguments: list[str] | None = None) -> int:
     cache = given.folder.resolve()
     # A table cut to 80 columns tells nothing: lines may be longer than a pipe's or a small terminal's.
     console = Console(width=max(Console().width, WIDTH))
-    # As on Ctrl-C: what was started is ended.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with console.status("") as status:
             found, titles = session.run(
@@ -73,4 +71,6 @@ def write(made: report.Report, folder: Path, picture: str, name: str = "results"
 
 
 if __name__ == "__main__":
+    # As on Ctrl-C: what was started is ended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -41,7 +41,7 @@ def run(wanted: Wanted, make: Make, tell: Callable[[str], None]) -> tuple[Result
         folder = Path(temporary).resolve()
         ports = running.enter_context(ground.models(model_program, folder, wanted.cpus.models))
         base = Ground(folder, model_program, ports, wanted.cpus.models, wanted.cpus.system)
-        systems = running.enter_context(_started(wanted.systems, lambda name: make(name, base), results, tell))
+        systems = running.enter_context(started(wanted.systems, lambda name: make(name, base), results, tell))
         if wanted.memory and "polyport" in systems:
             tell("memory")
             _measure_memory(systems["polyport"], results)
@@ -59,7 +59,7 @@ def run(wanted: Wanted, make: Make, tell: Callable[[str], None]) -> tuple[Result
 
 
 @contextmanager
-def _started(
+def started(
     names: Sequence[str], make: Callable[[str], System], results: Results, tell: Callable[[str], None]
 ) -> Iterator[Mapping[str, System]]:
     """All systems that start; for the others the reason is noted. All are ended with the block."""

@@ -37,7 +37,7 @@ def test_a_tree_holds_children_of_children_and_nobody_else() -> None:
 
 
 def test_cpu_time_and_memory_of_a_real_process_are_seen() -> None:
-    """A child that burns CPU is in this process's tree, its CPU time grows and it holds memory; once gone it has none."""
+    """A child that burns CPU is in this process's tree and shows CPU time and memory; once gone it shows none."""
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as child:
         try:
             until = time.monotonic() + 20

@@ -63,12 +63,15 @@ def test_a_system_that_does_not_start_is_noted_and_all_are_ended() -> None:
     """The others go on; at the end every system was stopped, also after an error."""
     good, bad = Fake("good"), Fake("bad", fails=True)
     results, heard = Results(), []
-    with (
-        pytest.raises(KeyboardInterrupt),
-        session._started(["good", "bad"], {"good": good, "bad": bad}.__getitem__, results, heard.append) as running,
-    ):
-        assert list(running) == ["good"]
-        raise KeyboardInterrupt
+    make = {"good": good, "bad": bad}.__getitem__
+
+    def interrupted() -> None:
+        with session.started(["good", "bad"], make, results, heard.append) as running:
+            assert list(running) == ["good"]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert results.missing == {("bad", ""): "not for this machine"}
     assert good.stops == 1
     assert bad.stops >= 1

@@ -24,7 +24,7 @@ from engines.labs import (
     until_healthy,
     until_true,
 )
-from engines.seeing import can_mount, is_gone
+from engines.seeing import can_mount, dump, is_gone, read_dump
 from polyport.domain.instances import ContainerPhase
 from polyport.engines.process import files, processes
 from polyport.engines.process.engine import ProcessEngine
@@ -136,6 +136,24 @@ def test_a_supervisor_may_be_killed_at_any_moment_of_its_life(process_lab: Proce
                     os.kill(pid, signal.SIGKILL)
 
     run(process_lab.make(), story)
+
+
+def test_a_change_is_made_when_the_supervisor_is_killed_over_it(process_lab: ProcessLab) -> None:
+    """A successor starts what is wanted now, with nothing of what was wanted before."""
+    leave = "open('left', 'w').close()"
+
+    async def story(engine: ProcessEngine) -> None:
+        await engine.apply(instance(process_lab.container("first", runs=[leave])))
+        await until_healthy(engine)
+        supervisor = process_lab.supervisor() or 0
+        os.kill(supervisor, signal.SIGSTOP)  # so that the change is made by the successor alone
+        await engine.apply(instance(process_lab.container("first", **dump("os.listdir('.')"))))
+        os.kill(supervisor, signal.SIGKILL)
+        state = container_of(await until_healthy(engine), "first")
+        assert (state.restarts, state.last_exit) == (0, None)
+
+    run(process_lab.make(), story)
+    assert read_dump(process_lab) == []
 
 
 def test_removal_goes_on_when_the_supervisor_is_killed_over_it(process_lab: ProcessLab) -> None:

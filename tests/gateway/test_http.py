@@ -422,7 +422,8 @@ def test_a_mistake_of_ours_in_a_parser_callback_is_a_500_and_not_the_clients_400
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HttpParserCallbackError is a subclass of HttpParserError."""
-    monkeypatch.setattr(connection_module, "read_fields", lambda _: 1 / 0)
+    monkeypatch.setattr(connection_module, "size_of_head", lambda *_: 1 / 0)
+    monkeypatch.setattr(connection_module, "MAX_HEAD", 10)
     client = world.connect()
     client.receive(invoke("single"))
     assert Reply(client.take()).status == 500

@@ -41,6 +41,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if body == b"sleep":
+            if os.environ.get("MARK"):
+                open(os.environ["MARK"], "w").close()
             time.sleep(float(os.environ.get("SLEEP", "1")))
         if body == b"environment":
             return self.answer(200, json.dumps(dict(os.environ)).encode(), Content_Type="application/json")

@@ -1,12 +1,12 @@
 """Decides where a call goes: a pure function of the request, the table and a draw."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from polyport.errors import ApiError
 from polyport.gateway import faults, headers, routes
 from polyport.gateway.members import Operation
-from polyport.gateway.request import Request
+from polyport.gateway.request import Fields, Request
+from polyport.gateway.routes import Draw
 
 STREAM = b"invocations-response-stream"
 ASYNC = b"async-invocations"
@@ -16,15 +16,9 @@ _MODEL = b"x-amzn-sagemaker-target-model"
 _COMPONENT = b"x-amzn-sagemaker-inference-component"
 
 
-class Call(NamedTuple):
-    """A call that was found to be in order. ``stages``: the places of its containers in the instance, in order."""
-
-    endpoint: routes.Endpoint
-    variant: routes.Variant
-    instance: routes.Instance
-    stages: tuple[int, ...]
-    accept: bytes
-    is_stream: bool
+Call = tuple[routes.Endpoint, routes.Variant, routes.Instance, tuple[int, ...], bytes, bool]
+"""A call that was found to be in order: endpoint, variant, instance, the places of its containers in the instance (in
+order), what it accepts, and whether it wants a stream. A plain tuple: one is made for every call."""
 
 
 def plan(
@@ -32,24 +26,24 @@ def plan(
     index: routes.Index,
     owner: tuple[str, str],
     operations: Mapping[bytes, Operation],
-    draws: tuple[float, float],
+    draw: Draw,
     now: float,
 ) -> Call:
-    """The way of a call. ``draws`` (in [0, 1)) choose the variant and the instance. Raises `ApiError`."""
-    fields = request.fields
+    """The way of a call. ``draw`` (gives numbers in [0, 1)) chooses variant and instance. Raises `ApiError`."""
     found = index.find(owner, request.target)
     if found is None or request.method != b"POST":
         found = _resolve(request, index, owner, operations)
     endpoint, path = found
     operation = operations[path]
-    _check(operation, endpoint.name, fields)
-    variant = _variant(endpoint, fields, draws[0])
-    stages = _stages(endpoint, variant, fields)
-    instance = routes.choose_instance(variant, draws[1], now, None)
+    _check(operation, endpoint.name, request)
+    variant = _variant(endpoint, request.members, draw)
+    stages = _stages(endpoint, variant, request.members)
+    instance = routes.choose_instance(variant, draw, now, None)
     if instance is None:
         raise faults.no_capacity(endpoint.name, variant.name)
-    accept = fields.get(operation.accept) or headers.DEFAULT_ACCEPT
-    return Call(endpoint, variant, instance, stages, accept, path is STREAM or path == STREAM)
+    is_stream = path == STREAM
+    accept = (request.members if is_stream else request.fields).get(operation.accept) or headers.DEFAULT_ACCEPT
+    return endpoint, variant, instance, stages, accept, is_stream
 
 
 def _resolve(
@@ -62,7 +56,7 @@ def _resolve(
     name, path = parsed
     if path == ASYNC:
         raise faults.no_async()
-    operations[path].check(name, request.fields)
+    operations[path].check(name, request)
     endpoint = index.endpoint(owner, name)
     if endpoint is None:
         raise _missing(index, owner, name)
@@ -74,20 +68,18 @@ def _missing(index: routes.Index, owner: tuple[str, str], name: str) -> ApiError
     return faults.not_in_service(name, owner[0], status) if status else faults.no_endpoint(name, owner[0])
 
 
-def _check(operation: Operation, name: str, fields: Mapping[bytes, bytes]) -> None:
-    members = operation.members
-    for header, value in fields.items():
-        member = members.get(header)
-        if member is not None and not (member.least <= len(value) <= member.most and member.fits(value)):
-            operation.check(name, fields)
-    if _MODEL in fields and _MODEL in members:
-        raise faults.model_not_supported(name)
-    if _COMPONENT in fields:
-        raise faults.component_not_allowed()
+def _check(operation: Operation, name: str, request: Request) -> None:
+    if not operation.fits(request):
+        operation.check(name, request)
+    if request.members:
+        if _MODEL in request.members and _MODEL in operation.members:
+            raise faults.model_not_supported(name)
+        if _COMPONENT in request.members:
+            raise faults.component_not_allowed()
 
 
-def _variant(endpoint: routes.Endpoint, fields: Mapping[bytes, bytes], draw: float) -> routes.Variant:
-    wanted = fields.get(_VARIANT)
+def _variant(endpoint: routes.Endpoint, members: Fields, draw: Draw) -> routes.Variant:
+    wanted = members.get(_VARIANT)
     if wanted is None:
         variant = routes.choose_variant(endpoint, draw)
         if variant is None:
@@ -100,8 +92,8 @@ def _variant(endpoint: routes.Endpoint, fields: Mapping[bytes, bytes], draw: flo
     raise faults.no_variant(endpoint.name, name, [variant.name for variant in endpoint.variants])
 
 
-def _stages(endpoint: routes.Endpoint, variant: routes.Variant, fields: Mapping[bytes, bytes]) -> tuple[int, ...]:
-    wanted = fields.get(_CONTAINER)
+def _stages(endpoint: routes.Endpoint, variant: routes.Variant, members: Fields) -> tuple[int, ...]:
+    wanted = members.get(_CONTAINER)
     if variant.mode != "Direct":
         if wanted is not None:
             raise faults.target_not_supported(endpoint.name, variant.mode)

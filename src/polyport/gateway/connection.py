@@ -50,25 +50,20 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_age",
-        "_body",
         "_current",
         "_exchange",
         "_fed",
-        "_fields",
         "_gateway",
         "_headers",
         "_in_head",
         "_is_closing",
-        "_is_legacy",
         "_is_paused",
         "_is_serving",
-        "_keep_alive",
         "_owes_continue",
         "_parser",
         "_quiet",
+        "_reading",
         "_ready",
-        "_size",
-        "_target",
         "transport",
     )
 
@@ -93,13 +88,8 @@ class Connection(asyncio.Protocol):
         self._fed = 0
         #: Sweeps since its head began.
         self._age = 0
-        self._target = b""
+        self._reading = Request()
         self._headers: Headers = []
-        self._fields: dict[bytes, bytes] = {}
-        self._body: list[bytes] = []
-        self._size = 0
-        self._keep_alive = True
-        self._is_legacy = False
         self._owes_continue = False
 
     def __repr__(self) -> str:
@@ -156,66 +146,56 @@ class Connection(asyncio.Protocol):
     # Parser callbacks. What they raise reaches `data_received` as the context of a HttpParserCallbackError.
 
     def on_url(self, url: bytes) -> None:
-        self._target += url
+        self._reading.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # What comes after a body in chunks is not for us.
-        if self._in_head:
-            self._headers.append((name, value))
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        headers = self._headers
+        request, headers = self._reading, self._headers
         if len(headers) > MAX_HEADERS:
             raise faults.malformed(f"it has more than {MAX_HEADERS} headers")
-        if self._fed > MAX_HEAD and size_of_head(self._target, headers) > MAX_HEAD:
+        if self._fed > MAX_HEAD and size_of_head(request.target, headers) > MAX_HEAD:
             raise faults.malformed(f"its head is longer than {MAX_HEAD} bytes")
         self._in_head = False
-        fields = self._fields = read_fields(headers)
-        self._keep_alive = self._parser.should_keep_alive()
-        if not self._keep_alive or b"connection" in fields:
-            self._check_version()
-        if b"host" not in fields and not self._is_legacy:
+        # What comes after a body in chunks goes into a list that nobody reads.
+        self._headers = []
+        request.take_head(headers)
+        request.keep_alive = self._parser.should_keep_alive()
+        fields = request.fields
+        if not request.keep_alive or b"connection" in fields:
+            self._check_version(request)
+        if b"host" not in fields and not request.is_legacy:
             raise faults.malformed("it has no Host header")
         if b"transfer-encoding" in fields:
-            self._check_coding(fields)
+            _check_coding(request)
         elif b"content-length" in fields and int(fields[b"content-length"]) > self._gateway.options.max_body_bytes:
             raise faults.too_large(self._gateway.options.max_body_bytes)
         if b"expect" in fields:
-            self._expect(fields[b"expect"])
+            self._expect(request)
 
     def on_body(self, body: bytes) -> None:
         self._fed = 0
-        self._body.append(body)
-        self._size += len(body)
-        if self._size > self._gateway.options.max_body_bytes:
+        request = self._reading
+        request.body.append(body)
+        request.size += len(body)
+        if request.size > self._gateway.options.max_body_bytes:
             raise faults.too_large(self._gateway.options.max_body_bytes)
 
     def on_message_complete(self) -> None:
-        method = self._parser.get_method()
-        if method not in METHODS:
-            raise faults.malformed(f"the method {method.decode('ascii', 'replace')} is not served")
-        target = self._target if self._target.startswith(b"/") else path_of(self._target)
-        self._ready.append(
-            Request(
-                self._gateway.clock.request_id(),
-                method,
-                target,
-                self._headers,
-                self._fields,
-                self._body,
-                self._size,
-                keep_alive=self._keep_alive,
-                is_legacy=self._is_legacy,
-            )
-        )
+        request = self._reading
+        request.method = self._parser.get_method()
+        if request.method != b"POST" and request.method not in METHODS:
+            raise faults.malformed(f"the method {request.method.decode('ascii', 'replace')} is not served")
+        if not request.target.startswith(b"/"):
+            request.target = path_of(request.target)
+        request.id = self._gateway.clock.request_id()
+        self._ready.append(request)
+        self._reading = Request()
         self._in_head = True
-        self._fed = 0
-        self._age = 0
-        self._target = b""
-        self._headers = []
-        self._body = []
-        self._size = 0
-        self._is_legacy = False
+        self._fed = self._age = 0
+        if self._headers:
+            self._headers = []
         self._owes_continue = False
 
     # What an exchange asks for
@@ -283,22 +263,18 @@ class Connection(asyncio.Protocol):
         self._age += 1 if self._fed else 0
         return self._age > HEAD_SWEEPS
 
-    def _check_version(self) -> None:
+    def _check_version(self, request: Request) -> None:
         version = self._parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise faults.malformed(f"HTTP/{version} is not served")
-        self._is_legacy = version == "1.0"
+        request.is_legacy = version == "1.0"
         if self._parser.should_upgrade():
             raise faults.malformed("Polyport speaks HTTP/1.1 and switches to no other protocol")
 
-    def _check_coding(self, fields: dict[bytes, bytes]) -> None:
-        if fields[b"transfer-encoding"].lower() != b"chunked" or self._is_legacy:
-            raise faults.malformed("its Transfer-Encoding is not chunked")
-
-    def _expect(self, expectation: bytes) -> None:
-        if expectation.lower() != b"100-continue":
+    def _expect(self, request: Request) -> None:
+        if request.fields[b"expect"].lower() != b"100-continue":
             raise ApiError("ValidationError", "The only expectation that Polyport meets is 100-continue.", 417)
-        if self._is_legacy:
+        if request.is_legacy:
             return
         if self._exchange is None and not self._ready:
             self.transport.write(CONTINUE)
@@ -363,6 +339,11 @@ class Connection(asyncio.Protocol):
         if self._owes_continue and not self._is_closing:
             self._owes_continue = False
             self.transport.write(CONTINUE)
+
+
+def _check_coding(request: Request) -> None:
+    if request.fields[b"transfer-encoding"].lower() != b"chunked" or request.is_legacy:
+        raise faults.malformed("its Transfer-Encoding is not chunked")
 
 
 def _cause(error: HttpParserCallbackError) -> ApiError:

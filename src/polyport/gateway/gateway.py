@@ -71,10 +71,8 @@ class Gateway:
         owner = self._owner
         if authorization is not None:
             owner = (owner[0], routes.region_of(authorization) or owner[1])
-        draw = self.draw
-        call = calls.plan(request, self.index, owner, self._operations, (draw(), draw()), self.loop.time())
-        kind = StreamedInvocation if call.is_stream else Invocation
-        return kind(self, client, request, call)
+        call = calls.plan(request, self.index, owner, self._operations, self.draw, self.loop.time())
+        return (StreamedInvocation if call[-1] else Invocation)(self, client, request, call)
 
     def connection_line(self, request: Request) -> bytes:
         """The header line that tells a client whether its connection goes on, where that is not self-evident."""

@@ -4,9 +4,7 @@ All others stay behind, as SageMaker does it. Values come from parsers that refu
 add a header.
 """
 
-from collections.abc import Mapping
-
-from polyport.gateway.request import Headers
+from polyport.gateway.request import Fields, Headers
 
 #: What a container is told when the client did not say what it sends: what HTTP makes of that.
 DEFAULT_TYPE = b"application/octet-stream"
@@ -44,19 +42,20 @@ _FROM_CONTAINER = {
 _IGNORED = frozenset({b"date", b"Date", b"server", b"Server", b"connection", b"Connection"})
 
 
-def to_container(fields: Mapping[bytes, bytes], attributes: bytes | None = None) -> bytes:
-    """Lines (each begins with its line end) that pass on what the client said, or other custom attributes."""
+def to_container(members: Fields) -> bytes:
+    """Lines (each begins with its line end) that pass on what the client said besides type and Accept."""
     lines = b""
-    for name, opening in _TO_CONTAINER:
-        value = attributes if name is CUSTOM and attributes is not None else fields.get(name)
-        if value is not None:
-            lines += opening + value
+    if members:
+        for name, opening in _TO_CONTAINER:
+            value = members.get(name)
+            if value is not None:
+                lines += opening + value
     return lines
 
 
-def from_container(headers: Headers) -> dict[bytes, bytes]:
+def from_container(headers: Headers) -> Fields:
     """The headers of a container's answer that mean something, by lower-case name."""
-    fields = {}
+    fields: Fields = {}
     for spelling, value in headers:
         name = _FROM_CONTAINER.get(spelling)
         if name is None and spelling not in _IGNORED:
@@ -66,7 +65,7 @@ def from_container(headers: Headers) -> dict[bytes, bytes]:
     return fields
 
 
-def to_client(fields: Mapping[bytes, bytes]) -> bytes:
+def to_client(fields: Fields) -> bytes:
     """Lines (each ends with its line end) that pass on what containers said besides type and length."""
     lines = b""
     for name, opening in _TO_CLIENT:

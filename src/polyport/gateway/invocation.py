@@ -66,7 +66,7 @@ class Invocation:
         self._upstream: Upstream | None = None
         # What the container whose turn it is gets
         self._content_type = request.fields.get(headers.TYPE) or headers.DEFAULT_TYPE
-        self._extra = headers.to_container(request.fields)
+        self._extra = headers.to_container(request.members)
         self._body = request.body
         self._size = request.size
         # What has come back: of a stage whose answer is not passed on, and of headers for the client
@@ -118,21 +118,19 @@ class Invocation:
             return
         self._upstream = upstream
         upstream.begin(self)
-        head = b"".join(
-            (
-                self._instance.containers[self._stages[self._position]].head,
-                b"Content-Type: ",
-                self._content_type,
-                b"\r\nAccept: ",
-                self._accept if self._position == self._last else headers.DEFAULT_ACCEPT,
-                self._extra,
-                b"\r\nContent-Length: %d\r\n\r\n" % self._size,
-            )
+        head = (
+            self._instance.containers[self._stages[self._position]].head,
+            b"Content-Type: ",
+            self._content_type,
+            b"\r\nAccept: ",
+            self._accept if self._position == self._last else headers.DEFAULT_ACCEPT,
+            self._extra,
+            b"\r\nContent-Length: %d\r\n\r\n" % self._size,
         )
         if self._size < JOIN_LIMIT:
-            upstream.transport.write(b"".join((head, *self._body)))
+            upstream.transport.write(b"".join((*head, *self._body)))
         else:
-            upstream.transport.writelines((head, *self._body))
+            upstream.transport.writelines((b"".join(head), *self._body))
         if self._paused:
             upstream.transport.pause_reading()
 
@@ -145,7 +143,7 @@ class Invocation:
         gateway.report(instance, self._container().hostname, reason)
         instance.avoid_until = now + routes.AVOIDED_FOR
         self._tried = [*(self._tried or ()), instance]
-        other = routes.choose_instance(self._variant, gateway.draw(), now, self._tried)
+        other = routes.choose_instance(self._variant, gateway.draw, now, self._tried)
         if other is None:
             self._end_badly(faults.no_answer(self._place()), faults.STREAM_BROKEN)
             return
@@ -192,33 +190,35 @@ class Invocation:
     def _pass_on(self, upstream: Upstream) -> None:
         parts, upstream.parts = upstream.parts, []
         ended = upstream.ended
-        head = b"" if self._begun else self._head(upstream, sum(map(len, parts)) if ended else None)
-        self._begun = True
+        head: tuple[bytes, ...] = ()
+        if not self._begun:
+            head = self._head(upstream, sum(map(len, parts)) if ended else None)
+            self._begun = True
         if self._is_chunked:
             parts = headers.chunked(parts, is_last=ended)
-        self._client.write(b"".join((head, *parts)))
+        self._client.write(b"".join((*head, *parts)))
         if ended:
             self._finish()
 
-    def _head(self, upstream: Upstream, length: int | None) -> bytes:
+    def _head(self, upstream: Upstream, length: int | None) -> tuple[bytes, ...]:
         """Status line and headers of the answer. ``length`` (bytes), if the body is already known."""
+        request, gateway = self._request, self._gateway
         fields = headers.from_container(upstream.headers)
         # First, for it decides whether the connection can go on.
-        framing = self._framing(fields.get(headers.LENGTH) if length is None else b"%d" % length)
+        framing = self._framing(fields.pop(headers.LENGTH, None) if length is None else b"%d" % length)
+        content_type = fields.pop(headers.TYPE, None)
         if self._said:
             fields = {**self._said, **fields}
-        return b"".join(
-            (
-                b"HTTP/1.1 200 OK\r\nx-amzn-RequestId: ",
-                self._request.id,
-                b"\r\n",
-                self._variant.header,
-                self._gateway.clock.date,
-                self._gateway.connection_line(self._request),
-                self._type_lines(fields.get(headers.TYPE)),
-                headers.to_client(fields),
-                framing,
-            )
+        return (
+            b"HTTP/1.1 200 OK\r\nx-amzn-RequestId: ",
+            request.id,
+            b"\r\n",
+            self._variant.header,
+            gateway.clock.date,
+            gateway.connection_line(request),
+            self._type_lines(content_type),
+            headers.to_client(fields) if fields else b"",
+            framing,
         )
 
     def _framing(self, length: bytes | None) -> bytes:
@@ -261,7 +261,9 @@ class Invocation:
         fields.pop(headers.LENGTH, None)
         self._said.update(fields)
         # The client's attributes go along until a container sets its own.
-        self._extra = headers.to_container(self._request.fields, self._said.get(headers.CUSTOM))
+        if headers.CUSTOM in self._said:
+            attributes = {headers.CUSTOM: self._said[headers.CUSTOM]}
+            self._extra = headers.to_container({**self._request.members, **attributes})
         self._body, self._size, self._collected = self._collected, size, []
         self._position += 1
         self._upstream = None

@@ -1,26 +1,31 @@
 """What the service model says of the runtime's headers, in a form that is checked in a microsecond."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from botocore.model import OperationModel, Shape
 
 from polyport.aws import patterns, service, validate
-from polyport.gateway import faults, request
+from polyport.gateway import faults
+from polyport.gateway.request import MAX_HEAD, Request
 
 OPERATIONS = {b"invocations": "InvokeEndpoint", b"invocations-response-stream": "InvokeEndpointWithResponseStream"}
 
 
 class Member:
-    """One member of an operation's input that travels in a header. ``fits`` is exact for values within the sizes."""
+    """One member of an operation's input that travels in a header."""
 
-    __slots__ = ("fits", "least", "most", "name")
+    __slots__ = ("_least", "_matches", "_most", "name")
 
     def __init__(self, name: str, shape: Shape) -> None:
         self.name = name
-        self.least: int = shape.metadata.get("min", 0)
-        self.most: int = shape.metadata.get("max", request.MAX_HEAD)
-        self.fits = _matcher(shape.metadata.get("pattern"))
+        self._least: int = shape.metadata.get("min", 0)
+        self._most: int = shape.metadata.get("max", MAX_HEAD)
+        self._matches = _matcher(shape.metadata.get("pattern"))
+
+    def holds(self, value: bytes) -> bool:
+        """Whether the value keeps the constraints."""
+        return self._least <= len(value) <= self._most and bool(self._matches(value))
 
 
 class Operation:
@@ -38,10 +43,23 @@ class Operation:
         #: The header in which the client says what it accepts.
         self.accept = next(header for header, member in self.members.items() if member.name == "Accept")
 
-    def check(self, name: str, fields: Mapping[bytes, bytes]) -> None:
+    def fits(self, request: Request) -> bool:
+        """Whether the request keeps the constraints. A yes is certain."""
+        members, fields = self.members, request.fields
+        for header in _COMMON:
+            value = fields.get(header)
+            if value is not None and not members[header].holds(value):
+                return False
+        for header, value in request.members.items():
+            member = members.get(header)
+            if member is not None and not member.holds(value):
+                return False
+        return True
+
+    def check(self, name: str, request: Request) -> None:
         """Raises `ApiError` that tells all constraints of the model which are broken. ``name``: the endpoint's."""
         values: dict[str, object] = {"EndpointName": name, "Body": b""}
-        for header, value in fields.items():
+        for header, value in (*request.fields.items(), *request.members.items()):
             member = self.members.get(header)
             if member is not None:
                 values[member.name] = value.decode("latin-1")

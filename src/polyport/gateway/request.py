@@ -8,15 +8,17 @@ MAX_HEADERS = 100
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
 API_PREFIX = b"x-amzn-sagemaker-"
-_KNOWN = (
-    b"host",
-    b"connection",
-    b"content-length",
-    b"transfer-encoding",
-    b"expect",
-    b"authorization",
-    b"content-type",
-    b"accept",
+_KNOWN = frozenset(
+    {
+        b"host",
+        b"connection",
+        b"content-length",
+        b"transfer-encoding",
+        b"expect",
+        b"authorization",
+        b"content-type",
+        b"accept",
+    }
 )
 #: These may be repeated; the values are a list.
 _LISTS = frozenset({b"connection", b"accept", b"transfer-encoding"})
@@ -44,52 +46,58 @@ _SPELLINGS |= {
 }
 
 Headers = list[tuple[bytes, bytes]]
+Fields = dict[bytes, bytes]
+#: Most requests have no members in headers. Nobody writes to it.
+NO_FIELDS: Fields = {}
 
 
 class Request:
-    """A whole request. ``fields`` are its meaningful headers by lower-case name; ``body`` are its pieces."""
+    """One request, filled in as it comes. ``fields`` are its headers that mean something to HTTP or to any call,
+    ``members`` those that are members of the runtime's operations alone, both by lower-case name."""
 
-    __slots__ = ("body", "fields", "headers", "id", "is_legacy", "keep_alive", "method", "size", "target")
+    __slots__ = ("body", "fields", "headers", "id", "is_legacy", "keep_alive", "members", "method", "size", "target")
 
-    def __init__(
-        self,
-        request_id: bytes,
-        method: bytes,
-        target: bytes,
-        headers: Headers,
-        fields: dict[bytes, bytes],
-        body: list[bytes],
-        size: int,
-        *,
-        keep_alive: bool,
-        is_legacy: bool,
-    ) -> None:
-        self.id = request_id
-        self.method = method
-        self.target = target
-        self.headers = headers
-        self.fields = fields
-        self.body = body
-        self.size = size
-        self.keep_alive = keep_alive
+    def __init__(self) -> None:
+        self.id = b""
+        self.method = b""
+        #: Path and query.
+        self.target = b""
+        self.headers: Headers = []
+        self.fields: Fields = {}
+        self.members: Fields = NO_FIELDS
+        #: The pieces of the body, and how many bytes they are.
+        self.body: list[bytes] = []
+        self.size = 0
+        self.keep_alive = True
         #: HTTP/1.0: knows no chunks, and keeps a connection only when told so.
-        self.is_legacy = is_legacy
+        self.is_legacy = False
 
     def __repr__(self) -> str:
         return f"<Request {self.id!r} {self.method!r} {self.target!r} {self.size} bytes>"
 
+    def take_head(self, headers: Headers) -> None:
+        """The headers are complete. Raises `ApiError` for one that must not be repeated."""
+        self.headers = headers
+        fields = self.fields
+        for spelling, value in headers:
+            name = _SPELLINGS.get(spelling)
+            if name is None:
+                name = meaning(spelling)
+            if not name:
+                continue
+            if name in _KNOWN:
+                # The parser leaves blanks at a value's end.
+                fields[name] = value.rstrip() if name not in fields else _joined(name, fields[name], value.rstrip())
+            else:
+                self._take_member(name, value.rstrip())
 
-def read_fields(headers: Headers) -> dict[bytes, bytes]:
-    """The headers that mean something here, by lower-case name. Raises `ApiError` for one that must not be repeated."""
-    fields: dict[bytes, bytes] = {}
-    for spelling, value in headers:
-        name = _SPELLINGS.get(spelling)
-        if name is None:
-            name = meaning(spelling)
-        if name:
-            # The parser leaves blanks at a value's end.
-            fields[name] = value.rstrip() if name not in fields else _joined(name, fields[name], value.rstrip())
-    return fields
+    def _take_member(self, name: bytes, value: bytes) -> None:
+        if self.members is NO_FIELDS:
+            self.members = {name: value}
+        elif name not in self.members:
+            self.members[name] = value
+        else:
+            _joined(name, self.members[name], value)
 
 
 def meaning(spelling: bytes) -> bytes:

@@ -18,6 +18,8 @@ SINGLE_HOST = "model.aws.local"
 _SAFE = re.compile(r"[!-~]*")
 _TARGET = re.compile(rb"/endpoints/([^/?#]*)/([^/?#]*)(?:[?#].*)?", re.DOTALL)
 
+Draw = Callable[[], float]
+"""Gives numbers in [0, 1)."""
 OpenPool = Callable[[Address], Pool]
 
 
@@ -167,24 +169,24 @@ def region_of(authorization: bytes) -> str | None:
     return scope[2].decode("latin-1") if len(scope) == 5 else None
 
 
-def choose_variant(endpoint: Endpoint, draw: float) -> Variant | None:
-    """One of the variants, in the proportion of their weights. ``draw`` is in [0, 1). ``None``: none can be used."""
+def choose_variant(endpoint: Endpoint, draw: Draw) -> Variant | None:
+    """One of the variants, in the proportion of their weights. ``None``: none can be used."""
     shares = endpoint.shares
     if len(shares) == 1:
         return shares[0][1]
-    point = draw * endpoint.total
+    point = draw() * endpoint.total
     for reach, variant in shares:
         if point < reach:
             return variant
     return shares[-1][1] if shares else None
 
 
-def choose_instance(variant: Variant, draw: float, now: float, tried: list[Instance] | None) -> Instance | None:
+def choose_instance(variant: Variant, draw: Draw, now: float, tried: list[Instance] | None) -> Instance | None:
     """One of the variant's instances by its routing strategy, none that was tried before or has left the table;
     one that just refused a connection only if there is no other."""
     instances = variant.instances
     if tried is None and not variant.is_least_outstanding and instances:
-        instance = instances[int(draw * len(instances))]
+        instance = instances[int(draw() * len(instances))] if len(instances) > 1 else instances[0]
         if instance.avoid_until <= now and not instance.is_retired:
             return instance
     candidates = [one for one in instances if not one.is_retired and (tried is None or one not in tried)]
@@ -192,7 +194,7 @@ def choose_instance(variant: Variant, draw: float, now: float, tried: list[Insta
     if variant.is_least_outstanding and candidates:
         least = min(one.outstanding for one in candidates)
         candidates = [one for one in candidates if one.outstanding == least]
-    return candidates[int(draw * len(candidates))] if candidates else None
+    return candidates[int(draw() * len(candidates))] if candidates else None
 
 
 def _shares(variants: tuple[Variant, ...]) -> tuple[list[tuple[float, Variant]], float]:

@@ -56,7 +56,7 @@ class StreamedInvocation(Invocation):
         parts, upstream.parts = upstream.parts, []
         data = b"".join(parts)
         frames = [part(data[at : at + MAX_PAYLOAD]) for at in range(0, len(data), MAX_PAYLOAD)]
-        head = b"" if self._begun else self._head(upstream, None)
+        head = () if self._begun else self._head(upstream, None)
         self._begun = True
         self._write(head, frames, is_last=upstream.ended)
         if upstream.ended:
@@ -71,9 +71,9 @@ class StreamedInvocation(Invocation):
 
     def _interrupt(self, reason: faults.Interruption, label: str) -> None:
         body = msgspec.json.encode({"ErrorCode": reason.code, "Message": reason.text.format(container=label)})
-        self._write(b"", [frame(ERROR, body)], is_last=True)
+        self._write((), [frame(ERROR, body)], is_last=True)
         self._client.finish()
 
-    def _write(self, head: bytes, frames: list[bytes], *, is_last: bool) -> None:
+    def _write(self, head: tuple[bytes, ...], frames: list[bytes], *, is_last: bool) -> None:
         pieces = headers.chunked(frames, is_last=is_last) if self._is_chunked else frames
-        self._client.write(b"".join((head, *pieces)))
+        self._client.write(b"".join((*head, *pieces)))

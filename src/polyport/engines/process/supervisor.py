@@ -152,9 +152,11 @@ class Supervisor:
     def _make(self, entry: Entry) -> Container:
         folder = folders.container_folder(self._folder, entry["hostname"])
         remembered = self._remembered.pop(entry["hostname"], {})
-        return Container(
-            entry, folder, self._watch, remembered if remembered.get("version") == entry["version"] else {}
-        )
+        if remembered and remembered["version"] != entry["version"]:
+            remembered = {}  # of another specification: neither its counters nor its files are this one's
+            with contextlib.suppress(OSError):
+                folders.clear(folder)
+        return Container(entry, folder, self._watch, remembered)
 
     def _advance_one(self, container: Container, wanted: dict[str, Entry]) -> float | None:
         entry, timeout = wanted.get(container.hostname), self._spec["stop_timeout"]
