@@ -290,7 +290,7 @@ def made(*weights: float, empty: tuple[int, ...] = ()) -> routes.Endpoint:
 def drawn(found: routes.Endpoint, count: int = 1000) -> Counter[str]:
     names: Counter[str] = Counter()
     for number in range(count):
-        chosen = routes.choose_variant(found, lambda: number / count)
+        chosen = routes.choose_variant(found, partial(float, number / count))
         names[chosen.name if chosen else ""] += 1
     return names
 

@@ -6,6 +6,11 @@ from email.utils import formatdate
 from itertools import count
 
 
+#: Event loops round to a millisecond and may fire that much early. Without this, a tick just before a second's end would
+#: come again and again until that end, and each would count as a second of a client's time.
+TIMER_SLACK = 0.002
+
+
 class Clock:
     """``date`` is a whole header line, renewed by `refresh` once a second."""
 
@@ -19,10 +24,10 @@ class Clock:
         self.refresh()
 
     def refresh(self) -> float:
-        """Take the time; returns seconds until the next whole second."""
+        """Take the time; returns seconds until the next second has surely begun."""
         now = time.time()
         self.date = b"Date: " + formatdate(now, usegmt=True).encode() + b"\r\n"
-        return 1.0 - now % 1.0
+        return 1.0 - now % 1.0 + TIMER_SLACK
 
     def request_id(self) -> bytes:
         """A new request id."""

@@ -22,7 +22,6 @@ from polyport.gateway.request import (
     Headers,
     Request,
     path_of,
-    read_fields,
     size_of_head,
 )
 

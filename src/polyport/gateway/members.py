@@ -7,7 +7,7 @@ from botocore.model import OperationModel, Shape
 
 from polyport.aws import patterns, service, validate
 from polyport.gateway import faults
-from polyport.gateway.request import MAX_HEAD, Request
+from polyport.gateway.request import API_PREFIX, MAX_HEAD, Request
 
 OPERATIONS = {b"invocations": "InvokeEndpoint", b"invocations-response-stream": "InvokeEndpointWithResponseStream"}
 
@@ -31,7 +31,7 @@ class Member:
 class Operation:
     """One operation: its members by the lower-case name of their header."""
 
-    __slots__ = ("_model", "accept", "members")
+    __slots__ = ("_common", "_model", "accept", "members")
 
     def __init__(self, model: OperationModel) -> None:
         self._model = model
@@ -40,19 +40,21 @@ class Operation:
             for name, shape in model.input_shape.members.items()
             if shape.serialization.get("location") == "header"
         }
+        #: Those in headers that HTTP itself knows.
+        self._common = [pair for pair in self.members.items() if not pair[0].startswith(API_PREFIX)]
         #: The header in which the client says what it accepts.
         self.accept = next(header for header, member in self.members.items() if member.name == "Accept")
 
     def fits(self, request: Request) -> bool:
         """Whether the request keeps the constraints. A yes is certain."""
         members, fields = self.members, request.fields
-        for header in _COMMON:
+        for header, member in self._common:
             value = fields.get(header)
-            if value is not None and not members[header].holds(value):
+            if value is not None and not member.holds(value):
                 return False
         for header, value in request.members.items():
-            member = members.get(header)
-            if member is not None and not member.holds(value):
+            known = members.get(header)
+            if known is not None and not known.holds(value):
                 return False
         return True
 

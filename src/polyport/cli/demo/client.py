@@ -21,6 +21,10 @@ POLL_INTERVAL = 0.05
 Rows = list[list[float]]
 
 
+class EndpointFailed(Exception):
+    """The endpoint, or its latest update, did not get into service; the text has the reason."""
+
+
 def control_client() -> Any:
     """Creates, describes, updates and deletes."""
     return boto3.client("sagemaker")
@@ -63,7 +67,7 @@ def create_config(sagemaker: Any, name: str, models: Mapping[str, str]) -> None:
 
 
 def wait_until_in_service(sagemaker: Any, endpoint: str, on_change: Callable[[str], None]) -> None:
-    """Poll until the endpoint has settled; ``on_change`` gets every new status. Raises `RuntimeError` for a failure."""
+    """Poll until the endpoint has settled; ``on_change`` gets every new status. Raises `EndpointFailed`."""
     seen = ""
     while True:
         description = sagemaker.describe_endpoint(EndpointName=endpoint)
@@ -75,7 +79,7 @@ def wait_until_in_service(sagemaker: Any, endpoint: str, on_change: Callable[[st
             break
         time.sleep(POLL_INTERVAL)
     if description["EndpointStatus"] != "InService" or "FailureReason" in description:
-        raise RuntimeError(f"Endpoint {endpoint}: {status}: {description.get('FailureReason', 'no reason given')}")
+        raise EndpointFailed(f"Endpoint {endpoint}: {status}: {description.get('FailureReason', 'no reason given')}")
 
 
 def describe_status(description: Mapping[str, Any]) -> str:

@@ -37,7 +37,7 @@ def demo(
                 with_own_server(Path(work), report, keep)
             else:
                 with_server_at(url, home, Path(work), report, keep)
-    except (DemoFailed, RuntimeError, ClientError, BotoCoreError) as error:
+    except (DemoFailed, client.EndpointFailed, ClientError, BotoCoreError) as error:
         console.err.print(f"polyport demo: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 

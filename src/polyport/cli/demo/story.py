@@ -165,7 +165,7 @@ class Story:
     def examples(self) -> str:
         """boto3 to paste, for the endpoint as `go_serial` leaves it."""
         rows = self._models[FIRST].calls[0].rows
-        return f"""import boto3, json
+        return f"""import boto3, json, time
 sagemaker, runtime = boto3.client("sagemaker"), boto3.client("sagemaker-runtime")
 body = json.dumps({rows})
 print(runtime.invoke_endpoint(EndpointName="{self.endpoint}", ContentType="application/json", Body=body)["Body"].read())
@@ -173,7 +173,7 @@ print(runtime.invoke_endpoint(EndpointName="{self.endpoint}", ContentType="appli
 # Back to Direct, each container by its name:
 sagemaker.update_endpoint(EndpointName="{self.endpoint}", EndpointConfigName="{self._configs[0]}")
 while sagemaker.describe_endpoint(EndpointName="{self.endpoint}")["EndpointStatus"] != "InService":
-    pass
+    time.sleep(0.1)
 print(runtime.invoke_endpoint(EndpointName="{self.endpoint}", TargetContainerHostname="{FIRST}",
                               ContentType="application/json", Body=body)["Body"].read())"""
 
