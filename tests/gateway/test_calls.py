@@ -338,7 +338,7 @@ def chosen_from(found: routes.Variant, now: float = 0.0, count: int = 400) -> Co
     """Which instances are chosen, over all draws."""
     names: Counter[str] = Counter()
     for number in range(count):
-        chosen = routes.choose_instance(found, partial(float, number / count), now, None)
+        chosen = routes.choose_instance(found, partial(float, number / count), partial(float, now), None)
         names[chosen.id if chosen else ""] += 1
     return names
 
@@ -364,8 +364,8 @@ def test_an_instance_that_refused_is_chosen_only_when_there_is_no_other(strategy
     bad.avoid_until = 10.0
     assert set(chosen_from(found, now=9.0)) == {"i1"}
     assert "i0" in chosen_from(found, now=10.0)
-    assert routes.choose_instance(found, lambda: 0.5, 9.0, [good]) is bad
-    assert routes.choose_instance(found, lambda: 0.5, 9.0, [good, bad]) is None
+    assert routes.choose_instance(found, lambda: 0.5, lambda: 9.0, [good]) is bad
+    assert routes.choose_instance(found, lambda: 0.5, lambda: 9.0, [good, bad]) is None
 
 
 def test_an_instance_that_left_the_table_is_chosen_by_nobody() -> None:

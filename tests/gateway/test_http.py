@@ -215,9 +215,9 @@ def test_a_client_that_is_refused_in_the_middle_can_go_on_sending_for_a_while(wo
     client.receive(invoke("single"))
     assert not world.pool(1).users, "nothing is served any more"
     for _ in range(connection_module.LINGER_SWEEPS):
-        world.gateway.tick()
+        world.gateway.sweep()
     assert not client.aborted
-    world.gateway.tick()
+    world.gateway.sweep()
     assert client.aborted
 
 
@@ -351,7 +351,7 @@ def test_head_of_a_runtime_path_is_answered_without_a_body(world: World) -> None
 
 def ticks(world: World, count: int) -> None:
     for _ in range(count):
-        world.gateway.tick()
+        world.gateway.sweep()
 
 
 def test_an_idle_connection_is_closed_after_a_while(world: World) -> None:

@@ -272,7 +272,7 @@ def test_connections_that_are_not_needed_are_closed_after_a_while(world: World) 
     world.call(invoke("single"), (1, OK))
     for _ in range(upstream_module.IDLE_SWEEPS + 1):
         (idle,) = world.pool(1).idle
-        world.gateway.tick()
+        world.gateway.sweep()
     assert idle.transport.is_closing()
     assert not world.pool(1).idle
 

@@ -50,6 +50,24 @@ def test_an_item_may_end_others_and_begin_new_ones_when_it_falls_due() -> None:
     assert fallen == ["a", "new"]
 
 
+def test_a_mistake_with_one_item_does_not_keep_the_others_from_falling_due() -> None:
+    """Deadlines hold whatever happens."""
+    loop, fallen = Loop(), []
+
+    def expire(item: str) -> None:
+        if item == "bad":
+            raise ValueError(item)
+        fallen.append(item)
+
+    lane: Lane[str] = Lane(loop, 10.0, expire)
+    lane.add("bad")
+    lane.add("good")
+    with pytest.raises(ValueError, match="bad"):
+        loop.advance(10)
+    loop.advance(0)
+    assert fallen == ["good"]
+
+
 def test_a_closed_lane_forgets_all() -> None:
     """No timer stays behind."""
     loop = Loop()
@@ -76,6 +94,19 @@ def test_the_date_is_that_of_http() -> None:
     assert line.endswith(" GMT\r\n")
     assert parsedate_to_datetime(line[6:-2]).tzinfo is not None
     assert 0 < clock.refresh() <= 1
+
+
+def test_many_small_pieces_of_a_body_take_no_more_memory_than_the_body() -> None:
+    """A byte a chunk would else take eight times its size."""
+    made = request.Request()
+    for _ in range(10_000):
+        made.add(b"a")
+    made.add(b"b" * 10_000)
+    made.add(b"c")
+    made.add(b"d")
+    assert b"".join(made.body) == b"a" * 10_000 + b"b" * 10_000 + b"cd"
+    assert made.size == 20_002
+    assert len(made.body) == 4
 
 
 @pytest.mark.parametrize(

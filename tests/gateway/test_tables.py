@@ -133,3 +133,20 @@ def test_a_draining_gateway_finishes_calls_and_takes_no_more() -> None:
     assert not ended
     busy.hang_up()
     assert ended == [True]
+
+
+def test_a_request_that_has_begun_to_come_is_served_while_draining() -> None:
+    """And a connection that came too late to be told is told at the next sweep."""
+    world = World(two(1))
+    client = world.connect()
+    client.receive(invoke("e")[:30])
+    world.gateway.drain()
+    assert not client.closed
+    late = world.connect()
+    world.gateway.sweep()
+    assert late.closed
+    client.receive(invoke("e")[30:])
+    world.pool(1).accept().receive(OK)
+    reply = Reply(client.take())
+    assert (reply.status, reply.headers["connection"]) == (200, "close")
+    assert client.closed

@@ -21,8 +21,9 @@ from botocore.exceptions import ClientError, EventStreamError
 from gateway.fakes import ACCOUNT, Reply, endpoint, invoke, variant
 from gateway.workers import DEADLINE, FakeContainer, Lab, Visit, instance, wait_for
 from polyport.domain.routes import Acknowledge, EndpointRoute, Hello, Unreachable
+from polyport.gateway.channel import Channel
 from polyport.gateway.options import command
-from polyport.gateway.worker import EXIT_USAGE
+from polyport.gateway.worker import EXIT_USAGE, Worker, bind
 
 
 class Site:
@@ -510,6 +511,21 @@ def test_a_port_that_is_taken_is_said_so(lab: Lab) -> None:
     assert process.returncode == EXIT_USAGE
     assert b"cannot listen on 127.0.0.1:" in process.stderr
     assert b"Traceback" not in process.stderr
+
+
+def test_a_worker_whose_channel_fails_ends_to_be_started_anew(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serving by an old table for ever would be worse."""
+
+    async def fail(_: Channel) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    async def work() -> None:
+        with bind("127.0.0.1", 0) as listener:
+            await Worker(lab.options(0), asyncio.get_running_loop(), listener).run()
+
+    monkeypatch.setattr(Channel, "run", fail)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        asyncio.run(work())
 
 
 def test_options_that_are_none_are_said_so() -> None:

@@ -7,7 +7,7 @@ import typer
 
 import polyport
 from polyport.cli import console, image
-from polyport.cli.demo.command import demo
+from polyport.cli.demo import demo
 from polyport.cli.serve import serve
 from polyport.errors import PolyportError
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from polyport import settings, store
+from polyport import settings
 from polyport.cli import console
 from polyport.domain.endpoints import Endpoint
 from polyport.errors import UsageError
@@ -156,24 +156,19 @@ def image_table(images: Sequence[ProcessImage]) -> Table:
 
 
 def images_in_use(home: Path) -> set[str]:
-    """The digests that endpoints of this home run or are about to run. Only reads the database, if there is one."""
+    """What endpoints of this home run or are about to run, as ``...@sha256:...``. Only reads the database."""
     database = home / "polyport.db"
     if not database.exists():
         return set()
-    return {digest for endpoint in asyncio.run(all_endpoints(database)) for digest in digests(endpoint)}
+    return {image for endpoint in asyncio.run(all_endpoints(database)) for image in endpoint.state.images}
 
 
 async def all_endpoints(database: Path) -> list[Endpoint]:
     """Without `Store.open`, which would migrate the database: that is for the server to do."""
+    from polyport import store  # noqa: PLC0415  a second of imports that most commands do not need
+
     rows = store.Store(store.sqlite_url(database))
     try:
         return await rows.all_endpoints()
     finally:
         await rows.close()
-
-
-def digests(endpoint: Endpoint) -> set[str]:
-    """``sha256:...`` of every image that was resolved for it."""
-    deployments = [each for each in (endpoint.state.active, endpoint.state.pending) if each]
-    images = [image for each in deployments for fleet in each.fleets for image in fleet.images]
-    return {image.resolved.rpartition("@")[2] for image in images}

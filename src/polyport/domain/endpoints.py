@@ -112,6 +112,12 @@ class EndpointState(msgspec.Struct, frozen=True):
     pending: Deployment | None = None
     retired: tuple[InstanceRow, ...] = ()
 
+    @property
+    def images(self) -> set[str]:
+        """What its fleets run or are about to run: ``repository@sha256:...``."""
+        deployments = [deployment for deployment in (self.active, self.pending) if deployment]
+        return {image.resolved for each in deployments for fleet in each.fleets for image in fleet.images}
+
 
 class Endpoint(msgspec.Struct, frozen=True):
     """The row of an endpoint."""

@@ -6,10 +6,10 @@ from polyport.errors import ApiError
 from polyport.gateway import faults, headers, routes
 from polyport.gateway.members import Operation
 from polyport.gateway.request import Fields, Request
-from polyport.gateway.routes import Draw
+from polyport.gateway.routes import Draw, Time
 
-STREAM = b"invocations-response-stream"
 ASYNC = b"async-invocations"
+DIRECT = "Direct"
 _CONTAINER = b"x-amzn-sagemaker-target-container-hostname"
 _VARIANT = b"x-amzn-sagemaker-target-variant"
 _MODEL = b"x-amzn-sagemaker-target-model"
@@ -27,23 +27,26 @@ def plan(
     owner: tuple[str, str],
     operations: Mapping[bytes, Operation],
     draw: Draw,
-    now: float,
+    time: Time,
 ) -> Call:
-    """The way of a call. ``draw`` (gives numbers in [0, 1)) chooses variant and instance. Raises `ApiError`."""
+    """The way of a call. ``draw`` chooses variant and instance. Raises `ApiError`."""
     found = index.find(owner, request.target)
     if found is None or request.method != b"POST":
         found = _resolve(request, index, owner, operations)
     endpoint, path = found
     operation = operations[path]
-    _check(operation, endpoint.name, request)
-    variant = _variant(endpoint, request.members, draw)
-    stages = _stages(endpoint, variant, request.members)
-    instance = routes.choose_instance(variant, draw, now, None)
+    if not operation.fits(request):
+        operation.check(endpoint.name, request)
+    members = request.members
+    if members:
+        _refuse_others(operation, endpoint.name, members)
+    variant = _variant(endpoint, members, draw)
+    stages = variant.all_stages if not members and variant.mode != DIRECT else _stages(endpoint, variant, members)
+    instance = routes.choose_instance(variant, draw, time, None)
     if instance is None:
         raise faults.no_capacity(endpoint.name, variant.name)
-    is_stream = path == STREAM
-    accept = (request.members if is_stream else request.fields).get(operation.accept) or headers.DEFAULT_ACCEPT
-    return endpoint, variant, instance, stages, accept, is_stream
+    accept = (members if operation.is_stream else request.fields).get(operation.accept) or headers.DEFAULT_ACCEPT
+    return endpoint, variant, instance, stages, accept, operation.is_stream
 
 
 def _resolve(
@@ -68,14 +71,12 @@ def _missing(index: routes.Index, owner: tuple[str, str], name: str) -> ApiError
     return faults.not_in_service(name, owner[0], status) if status else faults.no_endpoint(name, owner[0])
 
 
-def _check(operation: Operation, name: str, request: Request) -> None:
-    if not operation.fits(request):
-        operation.check(name, request)
-    if request.members:
-        if _MODEL in request.members and _MODEL in operation.members:
-            raise faults.model_not_supported(name)
-        if _COMPONENT in request.members:
-            raise faults.component_not_allowed()
+def _refuse_others(operation: Operation, name: str, members: Fields) -> None:
+    """What is for kinds of endpoints that there are none of."""
+    if _MODEL in members and _MODEL in operation.members:
+        raise faults.model_not_supported(name)
+    if _COMPONENT in members:
+        raise faults.component_not_allowed()
 
 
 def _variant(endpoint: routes.Endpoint, members: Fields, draw: Draw) -> routes.Variant:
@@ -94,7 +95,7 @@ def _variant(endpoint: routes.Endpoint, members: Fields, draw: Draw) -> routes.V
 
 def _stages(endpoint: routes.Endpoint, variant: routes.Variant, members: Fields) -> tuple[int, ...]:
     wanted = members.get(_CONTAINER)
-    if variant.mode != "Direct":
+    if variant.mode != DIRECT:
         if wanted is not None:
             raise faults.target_not_supported(endpoint.name, variant.mode)
         return variant.all_stages

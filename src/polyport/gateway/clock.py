@@ -5,9 +5,8 @@ import uuid
 from email.utils import formatdate
 from itertools import count
 
-
-#: Event loops round to a millisecond and may fire that much early. Without this, a tick just before a second's end would
-#: come again and again until that end, and each would count as a second of a client's time.
+#: Event loops round to a millisecond and may fire that much early. Without this, a tick just before a second's end
+#: would come again and again until that end, and each would count as a second of a client's time.
 TIMER_SLACK = 0.002
 
 

@@ -58,6 +58,7 @@ class Connection(asyncio.Protocol):
         "_is_closing",
         "_is_paused",
         "_is_serving",
+        "_limit",
         "_owes_continue",
         "_parser",
         "_quiet",
@@ -68,6 +69,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._limit = gateway.options.max_body_bytes
         self._parser: HttpRequestParser = HttpRequestParser(self)
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else happens
         # The connection
@@ -168,18 +170,17 @@ class Connection(asyncio.Protocol):
             raise faults.malformed("it has no Host header")
         if b"transfer-encoding" in fields:
             _check_coding(request)
-        elif b"content-length" in fields and int(fields[b"content-length"]) > self._gateway.options.max_body_bytes:
-            raise faults.too_large(self._gateway.options.max_body_bytes)
+        elif b"content-length" in fields and int(fields[b"content-length"]) > self._limit:
+            raise faults.too_large(self._limit)
         if b"expect" in fields:
             self._expect(request)
 
     def on_body(self, body: bytes) -> None:
         self._fed = 0
         request = self._reading
-        request.body.append(body)
-        request.size += len(body)
-        if request.size > self._gateway.options.max_body_bytes:
-            raise faults.too_large(self._gateway.options.max_body_bytes)
+        request.add(body)
+        if request.size > self._limit:
+            raise faults.too_large(self._limit)
 
     def on_message_complete(self) -> None:
         request = self._reading
@@ -213,7 +214,10 @@ class Connection(asyncio.Protocol):
             self._ready.clear()
             self.transport.close()
         elif not self._is_serving:
-            self._serve()
+            if self._ready:
+                self._serve()
+            else:
+                self._go_on()
 
     def fail(self, error: ApiError) -> None:
         """Answer with an error."""
@@ -232,8 +236,8 @@ class Connection(asyncio.Protocol):
     # What the gateway asks for
 
     def drain(self) -> None:
-        """Take no further request."""
-        if self._exchange is None and not self._ready and not self._is_closing:
+        """Take no further request. One that has begun to come is still served."""
+        if self._exchange is None and not self._ready and not self._is_closing and self._in_head and not self._fed:
             self._is_closing = True
             self.transport.close()
 
@@ -251,6 +255,9 @@ class Connection(asyncio.Protocol):
         elif self._quiet > IDLE_SWEEPS:
             self._is_closing = True
             self.transport.close()
+        elif self._gateway.is_draining:
+            # It came while the port was being closed.
+            self.drain()
 
     # Steps
 
@@ -304,20 +311,18 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def _begin(self, request: Request) -> None:
+        exchange: Exchange | None = None
         try:
-            self._exchange = self._gateway.serve(self, request)
+            exchange = self._exchange = self._gateway.serve(self, request)
+            exchange.start()
         except ApiError as error:
             self.fail(error)
-            return
         except Exception:
             log.exception("request %s failed", request.id.decode())
-            self.fail(faults.internal())
-            return
-        try:
-            self._exchange.start()
-        except Exception:
-            log.exception("request %s failed", request.id.decode())
-            self._exchange.crashed()
+            if exchange is None:
+                self.fail(faults.internal())
+            else:
+                exchange.crashed()
 
     def _give_up(self, error: ApiError) -> None:
         """Answer what could not be read, and read no further. Closing with unread data would reset the connection, and

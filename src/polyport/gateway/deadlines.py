@@ -53,13 +53,15 @@ class Lane(Generic[Item]):
     def _fire(self) -> None:
         self._timer = None
         now = self._loop.time()
-        for item in self._overdue(now):
-            # An earlier one's end may have been this one's too.
-            if self._due.pop(item, None) is not None:
-                self._expire(item)
-        # An item's end may have added another.
-        if self._due and self._timer is None:
-            self._timer = self._loop.call_at(next(iter(self._due.values())), self._fire)
+        try:
+            for item in self._overdue(now):
+                # An earlier one's end may have been this one's too.
+                if self._due.pop(item, None) is not None:
+                    self._expire(item)
+        finally:
+            # An item's end may have added another.
+            if self._due and self._timer is None:
+                self._timer = self._loop.call_at(next(iter(self._due.values())), self._fire)
 
     def _overdue(self, now: float) -> list[Item]:
         overdue = []

@@ -71,8 +71,10 @@ class Gateway:
         owner = self._owner
         if authorization is not None:
             owner = (owner[0], routes.region_of(authorization) or owner[1])
-        call = calls.plan(request, self.index, owner, self._operations, self.draw, self.loop.time())
-        return (StreamedInvocation if call[-1] else Invocation)(self, client, request, call)
+        call = calls.plan(request, self.index, owner, self._operations, self.draw, self.loop.time)
+        if call[-1]:
+            return StreamedInvocation(self, client, request, call, self.streams)
+        return Invocation(self, client, request, call, self.calls)
 
     def connection_line(self, request: Request) -> bytes:
         """The header line that tells a client whether its connection goes on, where that is not self-evident."""
@@ -121,16 +123,14 @@ class Gateway:
             self._draining.pop(kept, None)
         self._reported = {key: until for key, until in self._reported.items() if key[0] in self.index.instances}
 
-    def tick(self) -> float:
-        """Once a second: the date, and who had time enough. Returns seconds to the next tick."""
-        pause = self.clock.refresh()
+    def sweep(self) -> None:
+        """Once a second: who had time enough?"""
         for connection in tuple(self.connections):
             connection.sweep()
         for instance in self.index.instances.values():
             for container in instance.containers:
                 container.pool.sweep()
         self.control.sweep()
-        return pause
 
     def drain(self) -> None:
         """Finish what is in flight and take nothing more. ``on_idle`` is called when the last client is gone."""

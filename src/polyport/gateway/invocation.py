@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from polyport.gateway import faults, headers, routes
+from polyport.gateway.request import NO_FIELDS, Fields
 
 if TYPE_CHECKING:
     from polyport.errors import ApiError
@@ -35,6 +36,7 @@ class Invocation:
         "_body",
         "_client",
         "_collected",
+        "_collected_size",
         "_content_type",
         "_done",
         "_endpoint",
@@ -42,26 +44,31 @@ class Invocation:
         "_gateway",
         "_instance",
         "_is_chunked",
+        "_lane",
         "_last",
         "_paused",
         "_position",
         "_request",
         "_said",
         "_size",
+        "_stage",
         "_stages",
         "_tried",
         "_upstream",
         "_variant",
     )
 
-    def __init__(self, gateway: Gateway, client: Client, request: Request, call: Call) -> None:
+    def __init__(self, gateway: Gateway, client: Client, request: Request, call: Call, lane: Lane[Invocation]) -> None:
         self._gateway = gateway
         self._client = client
         self._request = request
+        self._lane = lane
         # The way
         self._endpoint, self._variant, self._instance, self._stages, self._accept, _ = call
         self._last = len(self._stages) - 1
         self._position = 0
+        #: The container whose turn it is.
+        self._stage = self._instance.containers[self._stages[0]]
         self._tried: list[routes.Instance] | None = None
         self._upstream: Upstream | None = None
         # What the container whose turn it is gets
@@ -71,7 +78,8 @@ class Invocation:
         self._size = request.size
         # What has come back: of a stage whose answer is not passed on, and of headers for the client
         self._collected: list[bytes] = []
-        self._said: dict[bytes, bytes] = {}
+        self._collected_size = 0
+        self._said: Fields = NO_FIELDS
         # The answer to the client
         self._begun = False
         self._is_chunked = False
@@ -84,7 +92,7 @@ class Invocation:
     def start(self) -> None:
         """Set out."""
         self._instance.outstanding += 1
-        self._lane().add(self)
+        self._lane.add(self)
         self._go()
 
     # What the client and the clock do
@@ -119,7 +127,7 @@ class Invocation:
         self._upstream = upstream
         upstream.begin(self)
         head = (
-            self._instance.containers[self._stages[self._position]].head,
+            self._stage.head,
             b"Content-Type: ",
             self._content_type,
             b"\r\nAccept: ",
@@ -139,15 +147,15 @@ class Invocation:
         if self._done:
             return
         gateway, instance = self._gateway, self._instance
-        now = gateway.loop.time()
-        gateway.report(instance, self._container().hostname, reason)
-        instance.avoid_until = now + routes.AVOIDED_FOR
+        gateway.report(instance, self._stage.hostname, reason)
+        instance.avoid_until = gateway.loop.time() + routes.AVOIDED_FOR
         self._tried = [*(self._tried or ()), instance]
-        other = routes.choose_instance(self._variant, gateway.draw, now, self._tried)
+        other = routes.choose_instance(self._variant, gateway.draw, gateway.loop.time, self._tried)
         if other is None:
             self._end_badly(faults.no_answer(self._place()), faults.STREAM_BROKEN)
             return
         self._instance = other
+        self._stage = other.containers[self._stages[self._position]]
         other.outstanding += 1
         gateway.release(instance)
         self._go()
@@ -164,9 +172,9 @@ class Invocation:
         self._upstream = None
         if upstream.is_reused and not upstream.heard:
             # It was closed while it was idle. A new connection tells for certain.
-            self._container().pool.open(self)
+            self._stage.pool.open(self)
             return
-        self._gateway.report(self._instance, self._container().hostname, reason)
+        self._gateway.report(self._instance, self._stage.hostname, reason)
         if upstream.status and not 200 <= upstream.status < 300:
             error = faults.model_error(self._place(), upstream.status, b"", is_whole=False)
         else:
@@ -180,10 +188,9 @@ class Invocation:
     # Steps
 
     def _go(self) -> None:
-        pool = self._container().pool
-        upstream = pool.take()
+        upstream = self._stage.pool.take()
         if upstream is None:
-            pool.open(self)
+            self._stage.pool.open(self)
         else:
             self.connected(upstream)
 
@@ -205,7 +212,8 @@ class Invocation:
         request, gateway = self._request, self._gateway
         fields = headers.from_container(upstream.headers)
         # First, for it decides whether the connection can go on.
-        framing = self._framing(fields.pop(headers.LENGTH, None) if length is None else b"%d" % length)
+        stated = fields.pop(headers.LENGTH, None)
+        framing = self._framing(stated if length is None else b"%d" % length)
         content_type = fields.pop(headers.TYPE, None)
         if self._said:
             fields = {**self._said, **fields}
@@ -236,9 +244,10 @@ class Invocation:
         return b"" if content_type is None else b"Content-Type: %b\r\n" % content_type
 
     def _collect(self, upstream: Upstream) -> None:
-        self._collected += upstream.parts
-        upstream.parts = []
-        size = sum(map(len, self._collected))
+        piece, upstream.parts = b"".join(upstream.parts), []
+        self._collected.append(piece)
+        self._collected_size += len(piece)
+        size = self._collected_size
         if not 200 <= upstream.status < 300:
             if upstream.ended or size > MAX_ERROR_BODY:
                 self._report_model_error(upstream, is_cut=not upstream.ended)
@@ -259,13 +268,15 @@ class Invocation:
         fields = headers.from_container(upstream.headers)
         self._content_type = fields.pop(headers.TYPE, headers.DEFAULT_TYPE)
         fields.pop(headers.LENGTH, None)
-        self._said.update(fields)
+        self._said = {**self._said, **fields}
         # The client's attributes go along until a container sets its own.
         if headers.CUSTOM in self._said:
             attributes = {headers.CUSTOM: self._said[headers.CUSTOM]}
             self._extra = headers.to_container({**self._request.members, **attributes})
-        self._body, self._size, self._collected = self._collected, size, []
+        self._body, self._size = [*self._collected], size
+        self._collected, self._collected_size = [], 0
         self._position += 1
+        self._stage = self._instance.containers[self._stages[self._position]]
         self._upstream = None
         # An instance may be tried for this stage that refused an earlier one.
         self._tried = None
@@ -281,7 +292,7 @@ class Invocation:
         """Tell the client: by an error if nothing was answered yet, else as the answer's form permits."""
         if self._done:
             return
-        label = self._container().label
+        label = self._stage.label
         client = self._client
         self._leave()
         if self._begun:
@@ -303,15 +314,9 @@ class Invocation:
             if self._paused:
                 upstream.transport.resume_reading()
             upstream.release()
-        self._lane().discard(self)
+        self._lane.discard(self)
         self._gateway.release(self._instance)
-
-    def _lane(self) -> Lane[Invocation]:
-        return self._gateway.calls
-
-    def _container(self) -> routes.Container:
-        return self._instance.containers[self._stages[self._position]]
 
     def _place(self) -> faults.Place:
         endpoint = self._endpoint
-        return faults.Place(endpoint.account, endpoint.region, endpoint.name, self._container().label)
+        return faults.Place(endpoint.account, endpoint.region, endpoint.name, self._stage.label)

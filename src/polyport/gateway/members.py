@@ -15,26 +15,27 @@ OPERATIONS = {b"invocations": "InvokeEndpoint", b"invocations-response-stream": 
 class Member:
     """One member of an operation's input that travels in a header."""
 
-    __slots__ = ("_least", "_matches", "_most", "name")
+    __slots__ = ("least", "matches", "most", "name")
 
     def __init__(self, name: str, shape: Shape) -> None:
         self.name = name
-        self._least: int = shape.metadata.get("min", 0)
-        self._most: int = shape.metadata.get("max", MAX_HEAD)
-        self._matches = _matcher(shape.metadata.get("pattern"))
+        self.least: int = shape.metadata.get("min", 0)
+        self.most: int = shape.metadata.get("max", MAX_HEAD)
+        self.matches = _matcher(shape.metadata.get("pattern"))
 
     def holds(self, value: bytes) -> bool:
         """Whether the value keeps the constraints."""
-        return self._least <= len(value) <= self._most and bool(self._matches(value))
+        return self.least <= len(value) <= self.most and bool(self.matches(value))
 
 
 class Operation:
     """One operation: its members by the lower-case name of their header."""
 
-    __slots__ = ("_common", "_model", "accept", "members")
+    __slots__ = ("_common", "_model", "accept", "is_stream", "members")
 
     def __init__(self, model: OperationModel) -> None:
         self._model = model
+        self.is_stream: bool = model.has_event_stream_output
         self.members = {
             shape.serialization["name"].lower().encode(): Member(name, shape)
             for name, shape in model.input_shape.members.items()
@@ -47,16 +48,15 @@ class Operation:
 
     def fits(self, request: Request) -> bool:
         """Whether the request keeps the constraints. A yes is certain."""
+        # Written out for the two that most requests have.
         members, fields = self.members, request.fields
         for header, member in self._common:
             value = fields.get(header)
-            if value is not None and not member.holds(value):
+            if value is not None and not (member.least <= len(value) <= member.most and member.matches(value)):
                 return False
-        for header, value in request.members.items():
-            known = members.get(header)
-            if known is not None and not known.holds(value):
-                return False
-        return True
+        return not request.members or all(
+            members[header].holds(value) for header, value in request.members.items() if header in members
+        )
 
     def check(self, name: str, request: Request) -> None:
         """Raises `ApiError` that tells all constraints of the model which are broken. ``name``: the endpoint's."""

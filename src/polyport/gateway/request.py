@@ -5,6 +5,8 @@ from polyport.gateway import faults
 #: Bytes of a request line with its headers, and of an answer's head.
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 100
+#: Bytes below which a piece of a body is small.
+SMALL = 4096
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
 API_PREFIX = b"x-amzn-sagemaker-"
@@ -66,7 +68,7 @@ class Request:
         self.fields: Fields = {}
         self.members: Fields = NO_FIELDS
         #: The pieces of the body, and how many bytes they are.
-        self.body: list[bytes] = []
+        self.body: list[bytes | bytearray] = []
         self.size = 0
         self.keep_alive = True
         #: HTTP/1.0: knows no chunks, and keeps a connection only when told so.
@@ -90,6 +92,17 @@ class Request:
                 fields[name] = value.rstrip() if name not in fields else _joined(name, fields[name], value.rstrip())
             else:
                 self._take_member(name, value.rstrip())
+
+    def add(self, piece: bytes) -> None:
+        """A piece of the body. Small ones are put together: a list of them would take many times their size."""
+        self.size += len(piece)
+        body = self.body
+        if len(piece) >= SMALL or not body:
+            body.append(piece)
+        elif isinstance(body[-1], bytearray):
+            body[-1] += piece
+        else:
+            body.append(bytearray(piece))
 
     def _take_member(self, name: bytes, value: bytes) -> None:
         if self.members is NO_FIELDS:

@@ -20,6 +20,8 @@ _TARGET = re.compile(rb"/endpoints/([^/?#]*)/([^/?#]*)(?:[?#].*)?", re.DOTALL)
 
 Draw = Callable[[], float]
 """Gives numbers in [0, 1)."""
+Time = Callable[[], float]
+"""Gives seconds, monotonic."""
 OpenPool = Callable[[Address], Pool]
 
 
@@ -181,14 +183,15 @@ def choose_variant(endpoint: Endpoint, draw: Draw) -> Variant | None:
     return shares[-1][1] if shares else None
 
 
-def choose_instance(variant: Variant, draw: Draw, now: float, tried: list[Instance] | None) -> Instance | None:
+def choose_instance(variant: Variant, draw: Draw, time: Time, tried: list[Instance] | None) -> Instance | None:
     """One of the variant's instances by its routing strategy, none that was tried before or has left the table;
     one that just refused a connection only if there is no other."""
     instances = variant.instances
     if tried is None and not variant.is_least_outstanding and instances:
         instance = instances[int(draw() * len(instances))] if len(instances) > 1 else instances[0]
-        if instance.avoid_until <= now and not instance.is_retired:
+        if not instance.avoid_until and not instance.is_retired:
             return instance
+    now = time()
     candidates = [one for one in instances if not one.is_retired and (tried is None or one not in tried)]
     candidates = [one for one in candidates if one.avoid_until <= now] or candidates
     if variant.is_least_outstanding and candidates:

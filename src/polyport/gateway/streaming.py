@@ -11,7 +11,6 @@ from polyport.gateway import faults, headers
 from polyport.gateway.invocation import Invocation
 
 if TYPE_CHECKING:
-    from polyport.gateway.deadlines import Lane
     from polyport.gateway.upstream import Upstream
 
 #: Bytes of payload that SDKs take in one frame.
@@ -48,9 +47,6 @@ class StreamedInvocation(Invocation):
     """A call that answers in frames."""
 
     __slots__ = ()
-
-    def _lane(self) -> Lane[Invocation]:
-        return self._gateway.streams
 
     def _pass_on(self, upstream: Upstream) -> None:
         parts, upstream.parts = upstream.parts, []

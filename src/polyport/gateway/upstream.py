@@ -94,27 +94,31 @@ class Pool:
             self.idle.pop().transport.close()
 
     async def _open(self, user: User) -> None:
+        upstream, reason = await self._try()
+        try:
+            if upstream is None:
+                user.refused(reason)
+            else:
+                user.connected(upstream)
+        except Exception:
+            log.exception("an exchange failed")
+            user.crashed()
+
+    async def _try(self) -> "tuple[Upstream | None, str]":
+        """A connection, or why there is none."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 _, upstream = await self._connect(lambda: Upstream(self))
         except TimeoutError:
-            user.refused("connecting timed out")
+            return None, "connecting timed out"
         except OSError as error:
-            user.refused(error.strerror or str(error))
-        else:
-            _hand_over(upstream, user)
-
-
-def _hand_over(upstream: "Upstream", user: User) -> None:
-    name = upstream.transport.get_extra_info("sockname")
-    # Linux can connect a socket to itself when the port is one of those it gives to clients and nobody listens.
-    if name and name == upstream.transport.get_extra_info("peername"):
-        upstream.transport.abort()
-        user.refused("nobody listens")
-    elif upstream.transport.is_closing():
-        user.refused("closed at once")
-    else:
-        user.connected(upstream)
+            return None, error.strerror or str(error)
+        name = upstream.transport.get_extra_info("sockname")
+        # Linux can connect a socket to itself when the port is one of those it gives to clients and nobody listens.
+        if name and name == upstream.transport.get_extra_info("peername"):
+            upstream.transport.abort()
+            return None, "nobody listens"
+        return (None, "closed at once") if upstream.transport.is_closing() else (upstream, "")
 
 
 class Upstream(asyncio.Protocol):
@@ -201,7 +205,12 @@ class Upstream(asyncio.Protocol):
         if self._fed > request.MAX_HEAD and not self.ended:
             self._fail("malformed answer: its head, or what follows its body, is too long")
         elif self.status:
-            self._tell(user)
+            # As in `_tell`; here it is on the hot path.
+            try:
+                user.received(self)
+            except Exception:
+                log.exception("an exchange failed")
+                user.crashed()
 
     def eof_received(self) -> None:
         self._ended_by_peer(None)

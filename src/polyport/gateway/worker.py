@@ -9,6 +9,7 @@ import ctypes
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -43,6 +44,7 @@ class Worker:
         self._has_table = asyncio.Event()
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
+        self._failure: BaseException | None = None
         self._channel = Channel(options.channel, options.name, self._take, lambda: self.gateway.draining)
         self.gateway = Gateway(
             options,
@@ -59,11 +61,14 @@ class Worker:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Serve until `stop`, then finish what is in flight."""
-        tasks = [asyncio.create_task(work) for work in (self._channel.run(), self._accept(), self._stopping.wait())]
+        """Serve until `stop`, then finish what is in flight. Raises what kept it from serving or from hearing control:
+        to be started anew is better than to serve by an old table for ever."""
+        tasks = [asyncio.create_task(self._channel.run()), asyncio.create_task(self._accept())]
+        for task in tasks:
+            task.add_done_callback(self._note)
         self._tick()
         try:
-            await tasks[2]
+            await self._stopping.wait()
             await self._drain()
         finally:
             for task in tasks:
@@ -72,6 +77,13 @@ class Worker:
             self._close()
             # Transports say goodbye in the next turn.
             await asyncio.sleep(0)
+        if self._failure is not None:
+            raise self._failure
+
+    def _note(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = task.exception()
+            self.stop()
 
     def _take(self, table: RouteTable) -> int:
         self.gateway.take(table)
@@ -106,9 +118,11 @@ class Worker:
         self._listener.close()
 
     def _tick(self) -> None:
-        self._ticker = self._loop.call_later(self.gateway.tick(), self._tick)
+        # First, so that a mistake further on does not stop the clock.
+        self._ticker = self._loop.call_later(self.gateway.clock.refresh(), self._tick)
         if self._options.parent and os.getppid() != self._options.parent:
             self.stop()
+        self.gateway.sweep()
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -126,6 +140,13 @@ def bind(host: str, port: int) -> socket.socket:
         raise
     listener.setblocking(False)
     return listener
+
+
+def allow_many_files() -> None:
+    """Each connection is one open file, and the usual limit is meant for interactive programs."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def follow(parent: int) -> None:
@@ -150,6 +171,7 @@ def run(options: Options) -> int:
     """The process from start to end; returns its exit status."""
     if options.parent:
         follow(options.parent)
+    allow_many_files()
     try:
         listener = bind(options.host, options.port)
     except OSError as error:

@@ -94,13 +94,7 @@ class Control:
         """Drop the images that lost their tag to a later build and that no endpoint runs any more."""
         while True:
             endpoints = await self.store.all_endpoints()
-            in_use = {
-                image.resolved
-                for endpoint in endpoints
-                for deployment in (endpoint.state.active, endpoint.state.pending)
-                for fleet in (deployment.fleets if deployment else ())
-                for image in fleet.images
-            }
+            in_use = {image for endpoint in endpoints for image in endpoint.state.images}
             try:
                 dropped = await asyncio.to_thread(self.registry.prune, in_use)
                 if dropped:

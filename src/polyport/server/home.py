@@ -30,7 +30,7 @@ def prepare(settings: Settings) -> None:
         ) from error
 
 
-def lock(settings: Settings, url: str) -> IO[str]:
+def lock(settings: Settings) -> IO[str]:
     """Take the home for this server; keep the file open for as long as it runs. Raises `UsageError` when it is taken.
 
     The lock is the kernel's: it is free again the moment its last holder is gone, however that ended.
@@ -47,13 +47,17 @@ def lock(settings: Settings, url: str) -> IO[str]:
             f"The home folder {settings.home} is in use by {holder}. "
             "Stop that server, or choose another home with --home or POLYPORT_HOME."
         ) from error
-    file.seek(0)
-    file.truncate()
-    file.write(f"the server with process id {os.getpid()} at {url}\n")
-    file.flush()
     # Control inherits it: two of them never run on one home, even when a launcher was killed.
     os.set_inheritable(file.fileno(), True)
     return file
+
+
+def sign(lock_file: IO[str], url: str) -> None:
+    """Write into the lock who holds it, for whoever comes too late."""
+    lock_file.seek(0)
+    lock_file.truncate()
+    lock_file.write(f"the server with process id {os.getpid()} at {url}\n")
+    lock_file.flush()
 
 
 def socket_folder(home: Path) -> Path:

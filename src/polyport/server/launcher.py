@@ -90,10 +90,11 @@ async def _stop_all(children: list[Child], patience: float) -> None:
 def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
     """Run until SIGTERM or Ctrl-C. ``on_ready`` gets the URL once everything answers. Raises `UsageError`."""
     home.prepare(settings)
-    reserved = reserve_port(settings.host, settings.port)
-    port = reserved.getsockname()[1]
-    url = f"http://{_in_url(settings.host)}:{port}"
-    with home.lock(settings, url) as lock, reserved:
+    # The home before the port: the usual mistake is to start the same server twice, and that is what is said then.
+    with home.lock(settings) as lock, reserve_port(settings.host, settings.port) as reserved:
+        port = reserved.getsockname()[1]
+        url = f"http://{_in_url(settings.host)}:{port}"
+        home.sign(lock, url)
         settings = msgspec.structs.replace(settings, port=port)
         asyncio.run(_Launcher(settings, lock.fileno(), lambda: on_ready(url)).run())
 

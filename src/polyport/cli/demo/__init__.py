@@ -1,5 +1,19 @@
 """`polyport demo`: two frameworks that cannot share an environment, behind one endpoint, called with plain boto3."""
 
-from polyport.cli.demo.command import demo
+from pathlib import Path
+from typing import Annotated
 
-__all__ = ["demo"]
+import typer
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the server and the endpoint running.")] = False,
+    url: Annotated[
+        str | None, typer.Option(help="Use the server at this URL, of this machine, in place of one of its own.")
+    ] = None,
+    home: Annotated[Path | None, typer.Option(help="With --url: the home folder of that server.")] = None,
+) -> None:
+    """Host a scikit-learn and a LightGBM model on one endpoint: direct, then serial, through boto3."""
+    from polyport.cli.demo import command  # noqa: PLC0415  boto3 takes its time, and other commands do not need it
+
+    command.run(keep, url, home)

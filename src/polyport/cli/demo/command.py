@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
@@ -21,14 +20,8 @@ from polyport.cli.demo.story import DemoFailed, Story, new_suffix
 from polyport.errors import UsageError
 
 
-def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the server and the endpoint running.")] = False,
-    url: Annotated[
-        str | None, typer.Option(help="Use the server at this URL, of this machine, in place of one of its own.")
-    ] = None,
-    home: Annotated[Path | None, typer.Option(help="With --url: the home folder of that server.")] = None,
-) -> None:
-    """Host a scikit-learn and a LightGBM model on one endpoint: direct, then serial, through boto3."""
+def run(keep: bool, url: str | None, home: Path | None) -> None:
+    """See `polyport.cli.demo.demo`."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     report = Report(console.out)
     try:
