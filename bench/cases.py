@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: 34 bytes, as a small tabular model gets it.
 SMALL = b'{"instances":[[5.1,3.5,1.42,0.2]]}'
@@ -45,6 +45,10 @@ class Case:
     def path(self) -> str:
         """The path at Polyport, and at the proxies, which map it to the container's ``/invocations``."""
         return f"/endpoints/{self.endpoint}/invocations" + ("-response-stream" if self.streams else "")
+
+    def between(self, systems: tuple[str, ...]) -> "Case":
+        """The same work for other systems."""
+        return replace(self, systems=systems)
 
 
 def pattern(size: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,13 @@ def running_from(folder: Path) -> list[int]:
             if (PROC / str(pid) / "exe").readlink().is_relative_to(folder):
                 found.append(pid)
     return found
+
+
+def kill(pids: Iterable[int]) -> None:
+    """SIGKILL to those that are still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def pin(pids: Iterable[int], cpus: frozenset[int]) -> None:
