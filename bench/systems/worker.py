@@ -1,6 +1,6 @@
 """One gateway worker alone, with a control that only hands it a route table: for profiling, and for large tables.
 
-`python -m bench.systems.worker` runs one in front of the benchmark's containers until Ctrl-C.
+`python -m bench.worker` runs one in front of the benchmark's containers until Ctrl-C.
 """
 
 import socket

@@ -138,7 +138,7 @@ def test_an_operation_of_sagemaker_that_is_not_served_is_refused_with_the_list()
     error = dispatch.refusal(dispatch.identify(head(x_amz_target="SageMaker.CreateTrainingJob")), SERVED)
     assert (error.code, error.status) == ("UnknownOperationException", 400)
     assert error.message.startswith("Polyport does not serve CreateTrainingJob. It serves CreateModel, ")
-    assert "InvokeEndpoint of SageMaker Runtime" in error.message
+    assert "InvokeEndpoint and InvokeEndpointWithResponseStream of SageMaker Runtime" in error.message
     assert "AWS_ENDPOINT_URL" not in error.message
 
 

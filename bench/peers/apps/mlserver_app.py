@@ -13,6 +13,6 @@ class Echo(MLModel):
         return True
 
     @custom_handler(rest_path="/echo")
-    async def echo(self, instances: list[list[float]]) -> dict:
+    async def echo(self, body: dict) -> dict:
         """The model."""
-        return {"instances": instances}
+        return body

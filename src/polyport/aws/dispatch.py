@@ -169,7 +169,8 @@ def refusal(call: Call, served: Collection[str]) -> ApiError:
     ``AWS_ENDPOINT_URL`` points all of a client's services here.
     """
     code, status = _REFUSALS[call.protocol]
-    listed = f"{', '.join(served)} of SageMaker, and InvokeEndpoint of SageMaker Runtime"
+    runtime = "InvokeEndpoint and InvokeEndpointWithResponseStream of SageMaker Runtime"
+    listed = f"{', '.join(served)} of SageMaker, and {runtime}"
     if call.service == CONTROL_PLANE:
         return ApiError(code, f"Polyport does not serve {call.subject}. It serves {listed}.", status)
     known = _service_name(call.service)

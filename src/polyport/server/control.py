@@ -105,7 +105,10 @@ class Control:
 
     async def _serve(self, path: str) -> None:
         application = api.create(self.settings, self.store, self.registry, self.cache, self.reconciler, self.health)
-        server = _Server(uvicorn.Config(application, uds=path, log_level="warning", access_log=False, lifespan="off"))
+        config = uvicorn.Config(
+            application, uds=path, lifespan="off", log_level="warning", access_log=False, server_header=False
+        )
+        server = _Server(config)
         serving = asyncio.create_task(server.serve())
         stopping = asyncio.create_task(self._stopping.wait())
         # What start-up made stays for good: the collector need not look at it again.
