@@ -94,8 +94,11 @@ def _unpack_packages(name: str, root: Path) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as downloads:
         Path(downloads).chmod(0o777)
         _run(["apt-get", "download", *packages], f"fetching {name}", downloads)
+        unpacked = Path(downloads) / "root"
         for package in Path(downloads).glob("*.deb"):
-            _run(["dpkg-deb", "--extract", str(package), str(root)], f"unpacking {package.name}")
+            _run(["dpkg-deb", "--extract", str(package), str(unpacked)], f"unpacking {package.name}")
+        # All or nothing: what an interrupted run leaves behind is not taken for the whole.
+        shutil.copytree(unpacked, root, symlinks=True, dirs_exist_ok=True)
 
 
 def version(

@@ -17,6 +17,8 @@ ENVIRONMENT_PREFIX = "POLYPORT_"
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
+SecondsOrOff = Annotated[float, Meta(ge=0)]
+CountOrOff = Annotated[int, Meta(ge=0)]
 Bytes = Annotated[int, Meta(ge=1)]
 
 
@@ -55,6 +57,55 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     invocation_timeout: Annotated[
         Seconds, _doc("How long an invocation may take, all stages together, in seconds (SageMaker: 60).")
     ] = 60.0
+    stream_timeout: Annotated[
+        Seconds,
+        _doc(
+            "How long an invocation with a response stream may take, in seconds (SageMaker: 480); never less than "
+            "`invocation_timeout`."
+        ),
+    ] = 480.0
+    stage_timeout: Annotated[
+        SecondsOrOff,
+        _doc(
+            "How long one container may take to begin its answer, in seconds, besides the limit for the whole "
+            "invocation; 0: no such limit."
+        ),
+    ] = 0.0
+    max_concurrent_invocations: Annotated[
+        CountOrOff,
+        _doc(
+            "Invocations that one container is given at the same time; more wait in a queue. 0: no bound. It is shared "
+            "out evenly among the workers, and each has at least one."
+        ),
+    ] = 0
+    queue_size: Annotated[
+        CountOrOff,
+        _doc(
+            "Invocations that may wait for one container when `max_concurrent_invocations` is reached, shared out as "
+            "that is; further ones get `ThrottlingException`, which SDKs try again."
+        ),
+    ] = 100
+    queue_timeout: Annotated[
+        Seconds, _doc("How long an invocation may wait in that queue, in seconds, before it is throttled.")
+    ] = 5.0
+    max_connections: Annotated[
+        Count,
+        _doc(
+            "Client connections per worker; further ones are answered with 503 and closed. Less where the limit of "
+            "open files asks for it."
+        ),
+    ] = 10_000
+    server_timing: Annotated[
+        bool,
+        _doc("Whether answers of invocations tell in a `Server-Timing` header where the time went."),
+    ] = True
+    access_log: Annotated[
+        str,
+        _doc(
+            "Where each invocation gets a line of JSON: `stdout`, `stderr`, or a file (a relative path is taken from "
+            "the home). Empty: nowhere."
+        ),
+    ] = ""
 
     startup_timeout: Annotated[
         Seconds,

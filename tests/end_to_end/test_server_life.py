@@ -138,6 +138,36 @@ def test_a_killed_container_is_started_again(serving: Server) -> None:
     wait_for(answers, "the container to be back")
 
 
+def test_a_killed_supervisor_comes_back_with_its_containers(serving: Server) -> None:
+    """SIGKILL of an instance's supervisor ends its containers; both are started again without anybody asking."""
+    container = pid_of_container(serving, "live")
+    [instance] = (serving.home / "run" / "instances").iterdir()
+    supervisor = next(
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and str(instance).encode() in command_line(int(entry.name))
+    )
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for(lambda: not Path(f"/proc/{container}").exists(), "the containers to be gone")
+    runtime = serving.client("sagemaker-runtime")
+
+    def answers() -> bool:
+        try:
+            return call(runtime, "live").startswith(b"x|first")
+        except runtime.exceptions.ClientError:
+            return False
+
+    wait_for(answers, "the instance to be back")
+    wait_for_status(serving.client("sagemaker"), "live", "InService")
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def run_serve(home: Path, *arguments: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "polyport", "serve", "--home", str(home), *arguments],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.sites import Site
 from gateway.workers import Lab
 from polyport.gateway import worker
 
@@ -24,3 +25,9 @@ def port() -> Iterator[int]:
     with worker.bind("127.0.0.1", 0) as reserved:
         assert isinstance(reserved, socket.socket)
         yield reserved.getsockname()[1]
+
+
+@pytest.fixture
+def site(lab: Lab, port: int) -> Site:
+    """A worker that serves."""
+    return Site(lab, port)

@@ -13,83 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 
 from gateway.fakes import ACCOUNT, Reply, endpoint, invoke, variant
-from gateway.workers import DEADLINE, FakeContainer, Lab, Visit, instance, wait_for
-from polyport.domain.routes import Acknowledge, EndpointRoute, Hello, Unreachable
+from gateway.sites import Site, is_cut_short, read_all, resident_megabytes
+from gateway.workers import DEADLINE, Lab, Visit, instance, wait_for
+from polyport.domain.routes import Acknowledge, Hello, Unreachable
 from polyport.gateway.channel import Channel
 from polyport.gateway.options import command
 from polyport.gateway.worker import EXIT_USAGE, Worker, bind
-
-
-class Site:
-    """One worker with a single, a direct and a serial endpoint."""
-
-    def __init__(self, lab: Lab, port: int, **settings: Any) -> None:
-        self.lab = lab
-        self.port = port
-        self.first, self.second, self.third = (lab.container() for _ in range(3))
-        self.endpoints: list[EndpointRoute] = [
-            endpoint("single", variant(instance("s", self.first))),
-            endpoint(
-                "direct",
-                variant(instance("d", self.first, self.second), mode="Direct", hostnames=("first", "second")),
-            ),
-            endpoint(
-                "serial",
-                variant(
-                    instance("x", self.first, self.second, self.third), mode="Serial", hostnames=("one", "two", "three")
-                ),
-            ),
-        ]
-        lab.control.publish(*self.endpoints, version=1)
-        self.process = lab.start(port, **settings)
-        wait_for(lambda: lab.control.of(Acknowledge), "the first table")
-
-    @property
-    def runtime(self) -> Any:
-        client = boto3.client(
-            "sagemaker-runtime",
-            endpoint_url=f"http://127.0.0.1:{self.port}",
-            region_name="us-east-1",
-            aws_access_key_id="x",
-            aws_secret_access_key="x",
-            config=Config(retries={"total_max_attempts": 1}, read_timeout=DEADLINE),
-        )
-        self.lab.clients.append(client)
-        return client
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), DEADLINE)
-
-    def raw(self, request: bytes) -> Reply:
-        """One request on a connection of its own."""
-        with self.connect() as client:
-            client.sendall(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
-            return Reply(read_all(client))
-
-    def visited(self, container: FakeContainer, count: int = 1) -> Visit:
-        wait_for(lambda: len(container.visits) >= count, "a visit")
-        return container.visits[count - 1]
-
-
-def read_all(client: socket.socket) -> bytes:
-    data = b""
-    while piece := client.recv(65536):
-        data += piece
-    return data
-
-
-def is_cut_short(client: socket.socket) -> bool:
-    """Whether an answer of 1000 bytes ends before its end, which a reset may show before the last byte was read."""
-    try:
-        return len(Reply(read_all(client)).body) < 1000
-    except ConnectionResetError:
-        return True
 
 
 def refusal(call: Any, **arguments: Any) -> Any:
@@ -97,11 +30,6 @@ def refusal(call: Any, **arguments: Any) -> Any:
         call(**{"Body": b"{}"} | arguments)
     assert caught.value.response["ResponseMetadata"]["RequestId"]
     return caught.value.response
-
-
-@pytest.fixture
-def site(lab: Lab, port: int) -> Site:
-    return Site(lab, port)
 
 
 # --- boto3, as it is
@@ -418,10 +346,6 @@ def test_a_slow_reader_does_not_fill_the_worker_s_memory(site: Site) -> None:
         while taken < 200 * 2**20:
             taken += len(client.recv(2**20))
     assert len(sent) == 200
-
-
-def resident_megabytes(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
 
 
 # --- the end

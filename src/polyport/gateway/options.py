@@ -1,6 +1,7 @@
 """What a worker process must be told when it is started."""
 
 import sys
+from math import ceil
 
 import msgspec
 
@@ -26,6 +27,18 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     invocation_timeout: float = 60.0
     #: Seconds for a call that answers as a stream (SageMaker: 8 minutes).
     stream_timeout: float = 480.0
+    #: Seconds for one container to begin its answer; 0: no such limit.
+    stage_timeout: float = 0.0
+    #: Calls that one container gets from this worker at the same time; 0: no bound.
+    max_concurrent_invocations: int = 0
+    #: Calls that may wait for it here, and for how many seconds.
+    queue_size: int = 100
+    queue_timeout: float = 5.0
+    #: Clients of this worker.
+    max_connections: int = 10_000
+    server_timing: bool = True
+    #: ``stdout``, ``stderr`` or a file; empty: no log.
+    access_log: str = ""
     #: Seconds that calls in flight get after SIGTERM.
     drain_timeout: float = 60.0
     #: The process to die with; 0: nobody.
@@ -44,10 +57,23 @@ def from_settings(settings: Settings, *, name: str, channel: str, control: str, 
         region=settings.region,
         max_body_bytes=settings.max_body_bytes,
         invocation_timeout=settings.invocation_timeout,
-        stream_timeout=max(settings.invocation_timeout, 480.0),
+        stream_timeout=max(settings.invocation_timeout, settings.stream_timeout),
+        stage_timeout=settings.stage_timeout,
+        # Workers do not know of each other's calls.
+        max_concurrent_invocations=ceil(settings.max_concurrent_invocations / settings.workers),
+        queue_size=ceil(settings.queue_size / settings.workers),
+        queue_timeout=settings.queue_timeout,
+        max_connections=settings.max_connections,
+        server_timing=settings.server_timing,
+        access_log=_log_path(settings),
         drain_timeout=settings.invocation_timeout,
         parent=parent,
     )
+
+
+def _log_path(settings: Settings) -> str:
+    where = settings.access_log
+    return where if where in ("", "stdout", "stderr") else str(settings.home / where)
 
 
 def command(options: Options) -> list[str]:
