@@ -219,13 +219,16 @@ class Connection(asyncio.Protocol):
             else:
                 self._go_on()
 
-    def fail(self, error: ApiError) -> None:
+    def fail(self, error: ApiError, lines: bytes = b"") -> int:
         """Answer with an error."""
         request = self._current
         assert request is not None, "there is an exchange"
-        line, bodyless = self._gateway.connection_line(request), request.method == b"HEAD"
-        self.transport.write(faults.render(error, request.id, self._gateway.clock.date, line, bodyless=bodyless))
+        lines += self._gateway.connection_line(request)
+        bodyless = request.method == b"HEAD"
+        answer = faults.render(error, request.id, self._gateway.clock.date, lines, bodyless=bodyless)
+        self.transport.write(answer)
         self.finish()
+        return len(answer)
 
     def cut(self) -> None:
         """Break off: without its proper end the client sees that the answer is not whole."""

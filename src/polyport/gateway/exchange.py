@@ -14,8 +14,9 @@ class Client(Protocol):
     def finish(self) -> None:
         """The answer is complete."""
 
-    def fail(self, error: ApiError) -> None:
-        """Answer with an error. Nothing was written before, and nothing comes after."""
+    def fail(self, error: ApiError, lines: bytes = b"") -> int:
+        """Answer with an error, with these further header lines. Nothing was written before, and nothing comes after.
+        Returns how many bytes it took."""
 
     def cut(self) -> None:
         """Break off an answer that was begun and cannot be ended: the client must see that it is not whole."""
@@ -25,7 +26,7 @@ class Exchange(Protocol):
     """One request on its way."""
 
     def start(self) -> None:
-        """Set out. Answers come later, never from within."""
+        """Set out. Answers come later; only a refusal may come from within."""
 
     def crashed(self) -> None:
         """A mistake of ours was logged: end it, whatever its state."""

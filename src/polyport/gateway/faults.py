@@ -26,15 +26,15 @@ def status_line(status: int) -> bytes:
     return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
-def render(error: ApiError, request_id: bytes, date: bytes, keep_alive: bytes, *, bodyless: bool = False) -> bytes:
-    """The whole answer that tells of ``error``. ``date`` and ``keep_alive`` are header lines (or empty)."""
+def render(error: ApiError, request_id: bytes, date: bytes, lines: bytes, *, bodyless: bool = False) -> bytes:
+    """The whole answer that tells of ``error``. ``date`` and ``lines`` are header lines (or empty)."""
     body = msgspec.json.encode({**error.members, "Message": error.message})
     return b"".join(
         (
             status_line(error.status),
             b"x-amzn-RequestId: %b\r\nx-amzn-ErrorType: %b\r\n" % (request_id, error.code.encode()),
             date,
-            keep_alive,
+            lines,
             b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body),
             b"" if bodyless else body,
         )

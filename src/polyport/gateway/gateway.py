@@ -3,9 +3,11 @@
 import asyncio
 import random
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from polyport.domain.routes import Address, RouteTable
+from polyport.errors import ApiError
 from polyport.gateway import calls, members, routes
 from polyport.gateway.clock import Clock
 from polyport.gateway.connection import Connection
@@ -14,6 +16,7 @@ from polyport.gateway.exchange import Client, Exchange
 from polyport.gateway.forward import Forward
 from polyport.gateway.invocation import Invocation
 from polyport.gateway.options import Options
+from polyport.gateway.refusal import Refusal
 from polyport.gateway.request import Request
 from polyport.gateway.streaming import StreamedInvocation
 from polyport.gateway.upstream import Pool
@@ -47,6 +50,10 @@ class Gateway:
         self.connections: set[Connection] = set()
         self.calls: Lane[Invocation] = Lane(loop, options.invocation_timeout, Invocation.expire)
         self.streams: Lane[Invocation] = Lane(loop, options.stream_timeout, Invocation.expire)
+        #: Calls whose container has not begun its answer, if there is a limit to that.
+        self.stages: Lane[Invocation] | None = None
+        if options.stage_timeout:
+            self.stages = Lane(loop, options.stage_timeout, Invocation.expire)
         self.forwards: Lane[Forward] = Lane(loop, options.invocation_timeout, Forward.expire)
         self.index = routes.empty()
         #: No new connections, no further requests: the process is about to end.
@@ -64,14 +71,18 @@ class Gateway:
     # For connections
 
     def serve(self, client: Client, request: Request) -> Exchange:
-        """The exchange that will answer the request; the caller starts it. Raises `ApiError`."""
+        """The exchange that will answer the request; the caller starts it."""
         if not request.target.startswith(b"/endpoints/"):
             return Forward(self, client, request)
         authorization = request.fields.get(b"authorization")
         owner = self._owner
         if authorization is not None:
             owner = (owner[0], routes.region_of(authorization) or owner[1])
-        call = calls.plan(request, self.index, owner, self._operations, self.draw, self.loop.time)
+        began = monotonic()
+        try:
+            call = calls.plan(request, self.index, owner, self._operations, self.draw, self.loop.time)
+        except ApiError as error:
+            return Refusal(client, error, began if self.options.server_timing else None)
         if call[-1]:
             return StreamedInvocation(self, client, request, call, self.streams)
         return Invocation(self, client, request, call, self.calls)
@@ -147,8 +158,9 @@ class Gateway:
         for instance in (*self.index.instances.values(), *self._draining.values()):
             instance.close()
         self.control.close()
-        for lane in (self.calls, self.streams, self.forwards):
-            lane.close()
+        for lane in (self.calls, self.streams, self.stages, self.forwards):
+            if lane is not None:
+                lane.close()
 
     def _retire(self, instance: routes.Instance) -> None:
         instance.is_retired = True

@@ -7,9 +7,10 @@ first: refused, or kept alive from before and closed without a byte of an answer
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from polyport.gateway import faults, headers, routes
+from polyport.gateway import faults, headers, routes, timing
 from polyport.gateway.request import NO_FIELDS, Fields
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Invocation:
 
     __slots__ = (
         "_accept",
+        "_began",
         "_begun",
         "_body",
         "_client",
@@ -50,12 +52,15 @@ class Invocation:
         "_position",
         "_request",
         "_said",
+        "_sent",
         "_size",
         "_stage",
         "_stages",
+        "_took",
         "_tried",
         "_upstream",
         "_variant",
+        "failure",
     )
 
     def __init__(self, gateway: Gateway, client: Client, request: Request, call: Call, lane: Lane[Invocation]) -> None:
@@ -71,6 +76,11 @@ class Invocation:
         self._stage = self._instance.containers[self._stages[0]]
         self._tried: list[routes.Instance] | None = None
         self._upstream: Upstream | None = None
+        # Where the time goes (seconds, monotonic): since the call began, and since the stage's request was sent
+        self._began = monotonic()
+        self._sent = 0.0
+        #: The stages that are over, and how long each took.
+        self._took: list[tuple[routes.Container, float]] = []
         # What the container whose turn it is gets
         self._content_type = request.fields.get(headers.TYPE) or headers.DEFAULT_TYPE
         self._extra = headers.to_container(request.members)
@@ -85,6 +95,8 @@ class Invocation:
         self._is_chunked = False
         self._paused = False
         self._done = False
+        #: The code of the error that ended it.
+        self.failure = ""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._request.id!r} at stage {self._position} in {self._instance!r}>"
@@ -126,6 +138,11 @@ class Invocation:
             return
         self._upstream = upstream
         upstream.begin(self)
+        self._sent = monotonic()
+        if self._gateway.stages is not None:
+            # Anew, if it is another stage, or another connection.
+            self._gateway.stages.discard(self)
+            self._gateway.stages.add(self)
         head = (
             self._stage.head,
             b"Content-Type: ",
@@ -162,6 +179,8 @@ class Invocation:
 
     def received(self, upstream: Upstream) -> None:
         """The last stage's success goes on to the client; all else is taken whole."""
+        if self._gateway.stages is not None:
+            self._gateway.stages.discard(self)
         if self._position == self._last and 200 <= upstream.status < 300:
             self._pass_on(upstream)
         else:
@@ -224,6 +243,7 @@ class Invocation:
             self._variant.header,
             gateway.clock.date,
             gateway.connection_line(request),
+            self._timing_line(),
             self._type_lines(content_type),
             headers.to_client(fields) if fields else b"",
             framing,
@@ -276,12 +296,23 @@ class Invocation:
         self._body, self._size = [*self._collected], size
         self._collected, self._collected_size = [], 0
         self._position += 1
+        left = self._stage
         self._stage = self._instance.containers[self._stages[self._position]]
         self._upstream = None
         # An instance may be tried for this stage that refused an earlier one.
         self._tried = None
+        self._took.append((left, monotonic() - self._sent))
+        self._sent = 0.0
         upstream.release()
         self._go()
+
+    def _timing_line(self) -> bytes:
+        """Where the time went. Ends the time of the stage whose turn it is."""
+        now = monotonic()
+        if self._sent:
+            self._took.append((self._stage, now - self._sent))
+            self._sent = 0.0
+        return timing.line(now - self._began, self._took) if self._gateway.options.server_timing else b""
 
     def _finish(self) -> None:
         client = self._client
@@ -294,11 +325,13 @@ class Invocation:
             return
         label = self._stage.label
         client = self._client
+        self.failure = error.code
+        lines = b"" if self._begun else self._timing_line()
         self._leave()
         if self._begun:
             self._interrupt(reason, label)
         else:
-            client.fail(error)
+            client.fail(error, lines)
 
     def _interrupt(self, reason: faults.Interruption, label: str) -> None:  # noqa: ARG002  streams tell
         """The answer cannot be ended; a client must not take the part for the whole."""
@@ -315,6 +348,8 @@ class Invocation:
                 upstream.transport.resume_reading()
             upstream.release()
         self._lane.discard(self)
+        if self._gateway.stages is not None:
+            self._gateway.stages.discard(self)
         self._gateway.release(self._instance)
 
     def _place(self) -> faults.Place:

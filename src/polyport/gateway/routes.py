@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from urllib.parse import unquote_to_bytes
 
 from polyport.domain.routes import Address, EndpointRoute, InstanceRoute, RouteTable, VariantRoute
+from polyport.gateway import timing
 from polyport.gateway.upstream import Pool
 
 #: Seconds for which an instance that refused a connection is chosen only when there is no other.
@@ -28,7 +29,7 @@ OpenPool = Callable[[Address], Pool]
 class Container:
     """One container of one instance."""
 
-    __slots__ = ("head", "hostname", "label", "pool")
+    __slots__ = ("head", "hostname", "label", "pool", "timing")
 
     def __init__(self, hostname: str, label: str, head: bytes, pool: Pool) -> None:
         self.hostname = hostname
@@ -37,6 +38,8 @@ class Container:
         #: The first lines of every request to it.
         self.head = head
         self.pool = pool
+        #: What stands before its time in the answer.
+        self.timing = timing.opening(hostname)
 
 
 class Instance:

@@ -21,7 +21,7 @@ from polyport.errors import PolyportError, StoreError, UsageError
 from polyport.images.registry import Registry
 from polyport.server import processes
 from polyport.server.launcher import EXIT_USAGE
-from polyport.server.preparer import ProcessPreparer
+from polyport.server.preparer import FakeArtifacts, FakePreparer, FakeRegistry, ProcessPreparer
 from polyport.server.sockets import sockets
 from polyport.settings import Settings, from_json
 from polyport.store import Store, sqlite_url
@@ -39,13 +39,14 @@ class Control:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.is_fake = settings.engine == "fake"
         self.store = Store(sqlite_url(settings.home / "polyport.db"))
         self.registry = Registry(settings.home)
         self.cache = Cache(settings)
         self.reconciler = Reconciler(
             rows=self.store,
             engine=catalog.create(settings),
-            preparer=ProcessPreparer(self.registry, self.cache, settings),
+            preparer=FakePreparer(settings) if self.is_fake else ProcessPreparer(self.registry, self.cache, settings),
             rules=health.Rules(
                 startup_timeout=settings.startup_timeout,
                 startup_restarts=settings.startup_restarts,
@@ -104,7 +105,9 @@ class Control:
             await asyncio.sleep(HOUSEKEEPING_INTERVAL)
 
     async def _serve(self, path: str) -> None:
-        application = api.create(self.settings, self.store, self.registry, self.cache, self.reconciler, self.health)
+        images = FakeRegistry() if self.is_fake else self.registry
+        artifacts = FakeArtifacts() if self.is_fake else self.cache
+        application = api.create(self.settings, self.store, images, artifacts, self.reconciler, self.health)
         config = uvicorn.Config(
             application, uds=path, lifespan="off", log_level="warning", access_log=False, server_header=False
         )

@@ -1,12 +1,13 @@
 """Joins images and model data into instances that an engine can start."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable
 
 from polyport.artifacts.cache import Cache
 from polyport.domain.endpoints import Endpoint, Fleet, InstanceRow, Variant
-from polyport.domain.instances import Container, ContainerSpec, Image, Instance
+from polyport.domain.instances import Container, ContainerSpec, Image, Instance, ModelSource
 from polyport.errors import ArtifactError
 from polyport.images.registry import Registry
 from polyport.settings import Settings
@@ -43,18 +44,7 @@ class ProcessPreparer:
         timeout = variant.download_timeout or self._settings.download_timeout
         pairs = zip(variant.containers, fleet.images, strict=True)
         containers = await asyncio.gather(*(self._container(spec, image, timeout) for spec, image in pairs))
-        return Instance(
-            id=row.id,
-            labels={
-                "account": endpoint.owner.account,
-                "region": endpoint.owner.region,
-                "endpoint": endpoint.name,
-                "variant": variant.name,
-            },
-            containers=tuple(containers),
-            network_isolation=variant.network_isolation,
-            stop_timeout=self._settings.stop_timeout,
-        )
+        return instance_of(endpoint, fleet, row, tuple(containers), self._settings.stop_timeout)
 
     async def _container(self, spec: ContainerSpec, image: Image, timeout: float) -> Container:
         built = self._registry.resolve(image.resolved)
@@ -73,6 +63,72 @@ class ProcessPreparer:
             folder=str(built.folder),
             artifacts={path: str(folder) for path, folder in zip(sources, folders, strict=True)},
         )
+
+
+class FakePreparer:
+    """For the fake engine: every image is there, and nothing is fetched."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._clock = clock
+
+    async def resolve(self, variant: Variant) -> tuple[Image, ...]:
+        """Every name stands for an image of its own."""
+        return tuple(
+            Image(
+                specified=spec.image,
+                resolved=f"{repository(spec.image)}@sha256:{hashlib.sha256(spec.image.encode()).hexdigest()}",
+                resolved_at=self._clock(),
+            )
+            for spec in variant.containers
+        )
+
+    async def prepare(self, endpoint: Endpoint, fleet: Fleet, row: InstanceRow) -> Instance:
+        """The names and environments of the containers; the engine needs no more."""
+        pairs = zip(fleet.variant.containers, fleet.images, strict=True)
+        containers = tuple(
+            Container(hostname=spec.hostname, image=image, environment=spec.environment) for spec, image in pairs
+        )
+        return instance_of(endpoint, fleet, row, containers, self._settings.stop_timeout)
+
+
+class AnyImage:
+    """What `FakeRegistry` says of every image."""
+
+    warnings: tuple[str, ...] = ()
+
+
+class FakeRegistry:
+    """Knows every image, for the fake engine."""
+
+    def resolve(self, name: str) -> AnyImage:  # noqa: ARG002  whatever it is
+        """It is there."""
+        return AnyImage()
+
+
+class FakeArtifacts:
+    """Has all model data, for the fake engine."""
+
+    async def check(self, source: ModelSource) -> None:
+        """It is there."""
+
+
+def instance_of(
+    endpoint: Endpoint, fleet: Fleet, row: InstanceRow, containers: tuple[Container, ...], stop_timeout: float
+) -> Instance:
+    """The instance of a row, with the labels by which people and engines find it."""
+    return Instance(
+        id=row.id,
+        labels={
+            "account": endpoint.owner.account,
+            "region": endpoint.owner.region,
+            "endpoint": endpoint.name,
+            "variant": fleet.variant.name,
+        },
+        containers=containers,
+        network_isolation=fleet.variant.network_isolation,
+        stop_timeout=stop_timeout,
+    )
 
 
 def repository(image: str) -> str:

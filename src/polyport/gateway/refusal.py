@@ -1,0 +1,45 @@
+"""A call that is refused before any container is asked."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from polyport.gateway import faults, timing
+
+if TYPE_CHECKING:
+    from polyport.errors import ApiError
+    from polyport.gateway.exchange import Client
+
+
+class Refusal:
+    """Answers with an error, at once. ``began`` (seconds, monotonic): when the call was looked at; ``None``: the answer
+    does not tell how long that took."""
+
+    __slots__ = ("_began", "_client", "_error")
+
+    def __init__(self, client: Client, error: ApiError, began: float | None) -> None:
+        self._client = client
+        self._error = error
+        self._began = began
+
+    def __repr__(self) -> str:
+        return f"<Refusal {self._error.code}>"
+
+    def start(self) -> None:
+        """Answer."""
+        lines = b"" if self._began is None else timing.line(monotonic() - self._began, ())
+        self._client.fail(self._error, lines)
+
+    def crashed(self) -> None:
+        """A mistake of ours, before anything was written."""
+        self._client.fail(faults.internal())
+
+    def pause(self) -> None:
+        """Nothing is under way."""
+
+    def resume(self) -> None:
+        """See `pause`."""
+
+    def abandon(self) -> None:
+        """See `pause`."""
