@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format docs lock clean
+.PHONY: help setup demo test test-all check format bench bench-peers docs lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,11 +31,18 @@ check: $(READY)  ## ruff, mypy (strict) and the contracts between rooms
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy bench
 	$(BIN)/lint-imports
 
 format: $(READY)  ## rewrites the files as `make check` wants them
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+bench: $(READY)  ## Polyport beside nginx, HAProxy and Envoy: table, JSON and picture in .bench
+	$(BIN)/python -m bench
+
+bench-peers: $(READY)  ## Polyport beside Python servers that compose models (installs about 2 GB into .bench)
+	$(BIN)/python -m bench.peers
 
 docs: $(READY)  ## writes the reference pages that come from the code
 	$(BIN)/python docs/generate.py
@@ -47,4 +54,4 @@ lock: $(READY)  ## resolves the locked dependencies again
 		pyproject.toml --group dev --constraint requirements/base.txt --output-file requirements/dev.txt
 
 clean:  ## removes what the targets above made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist

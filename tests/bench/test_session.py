@@ -1,6 +1,7 @@
 """A run of the benchmark: which systems, in which order, and one small run from end to end."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,7 @@ def test_a_large_table_holds_the_measured_endpoints_in_its_middle() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.skipif(not (shutil.which("cc") or shutil.which("gcc")), reason="the client needs a C compiler")
 def test_a_small_run_measures_polyport_from_end_to_end(tmp_path: Path) -> None:
     """The real server is built, started, checked, timed and ended, and both files are written."""
     arguments = ["--rounds", "1", "--seconds", "1", "--warm-up", "0.2", "--cases", "direct", "chain"]

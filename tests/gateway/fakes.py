@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from polyport.domain.routes import Address, EndpointRoute, InstanceRoute, RouteTable, VariantRoute
+from polyport.gateway.bounded import BoundedPool
 from polyport.gateway.connection import Connection
 from polyport.gateway.gateway import Gateway
 from polyport.gateway.options import Options
@@ -127,6 +128,14 @@ class FakePool(Pool):
         self.users.pop(0).refused(reason)
 
 
+class FakeBoundedPool(BoundedPool, FakePool):
+    """The same, with a bound and a line before it."""
+
+    def __init__(self, address: Address, loop: Loop, options: Options) -> None:
+        most, size, seconds = options.max_concurrent_invocations, options.queue_size, options.queue_timeout
+        super().__init__(address, loop, most=most, size=size, seconds=seconds)  # type: ignore[arg-type]  # FakePool's
+
+
 class World:
     """A gateway with what is around it."""
 
@@ -188,7 +197,10 @@ class World:
         return upstream.transport  # type: ignore[return-value]
 
     def _open_pool(self, address: Address) -> FakePool:
-        pool = self.pools[address] = FakePool(address)
+        options = self.gateway.options
+        is_bounded = options.max_concurrent_invocations
+        pool = FakeBoundedPool(address, self.loop, options) if is_bounded else FakePool(address)
+        self.pools[address] = pool
         return pool
 
     def _count_drained(self) -> None:

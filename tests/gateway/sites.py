@@ -20,7 +20,15 @@ class Site:
         self.lab = lab
         self.port = port
         self.first, self.second, self.third = (lab.container() for _ in range(3))
-        self.endpoints: list[EndpointRoute] = [
+        self.version = 1
+        lab.control.publish(*self.endpoints, version=1)
+        self.process = lab.start(port, **settings)
+        wait_for(lambda: lab.control.of(Acknowledge), "the first table")
+
+    @property
+    def endpoints(self) -> list[EndpointRoute]:
+        """By the containers as they are now."""
+        return [
             endpoint("single", variant(instance("s", self.first))),
             endpoint(
                 "direct",
@@ -33,9 +41,19 @@ class Site:
                 ),
             ),
         ]
-        lab.control.publish(*self.endpoints, version=1)
-        self.process = lab.start(port, **settings)
-        wait_for(lambda: lab.control.of(Acknowledge), "the first table")
+
+    def publish(self, *endpoints: EndpointRoute) -> Acknowledge:
+        """A new table (without an argument: the site's own), taken when this returns; what the worker says of it."""
+        self.version += 1
+        self.lab.control.publish(*(endpoints or self.endpoints), version=self.version)
+        return wait_for(
+            lambda: next((one for one in self.lab.control.of(Acknowledge) if one.version == self.version), None),
+            "the table to be taken",
+        )
+
+    def is_quiet(self) -> bool:
+        """Whether no call is in flight at any of the site's instances. Afterwards it serves none of them."""
+        return self.publish(endpoint("nothing", variant())).draining == ()
 
     @property
     def runtime(self) -> Any:

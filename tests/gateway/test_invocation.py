@@ -96,6 +96,7 @@ def test_an_answer_keeps_body_and_type_and_loses_other_headers(world: World) -> 
         "x-amzn-RequestId",
         "x-Amzn-Invoked-Production-Variant",
         "Date",
+        "Server-Timing",
         "Content-Type",
         "X-Amzn-SageMaker-Custom-Attributes",
         "X-Amzn-SageMaker-New-Session-Id",

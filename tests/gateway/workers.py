@@ -123,6 +123,15 @@ class FakeContainer:
         self._open.discard(writer)
         writer.close()
 
+    def hang_up(self) -> None:
+        """Open connections are reset."""
+
+        def reset() -> None:
+            for writer in tuple(self._open):
+                writer.transport.abort()
+
+        self.background.call(reset)
+
     def refuse(self) -> None:
         """From now on nobody listens, and open connections are reset."""
 

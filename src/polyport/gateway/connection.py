@@ -16,6 +16,7 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrad
 from polyport.errors import ApiError
 from polyport.gateway import faults
 from polyport.gateway.request import (
+    BULK,
     MAX_HEAD,
     MAX_HEADERS,
     METHODS,
@@ -26,7 +27,7 @@ from polyport.gateway.request import (
 )
 
 if TYPE_CHECKING:
-    from polyport.gateway.exchange import Exchange
+    from polyport.gateway.exchange import Exchange, Taker
     from polyport.gateway.gateway import Gateway
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,12 @@ HEAD_SWEEPS = 30
 BODY_SWEEPS = 60
 #: From an answer that ends the connection to its end, so that a client that is still sending can read it.
 LINGER_SWEEPS = 10
+
+#: A body goes on to its container before it is whole when so much of it (bytes) came in its first second, and as long as
+#: it keeps this pace (bytes a second, after a start): a slow client must not keep a container busy with waiting.
+EARLY = 128 * 1024
+PACE = 32 * 1024
+PACE_SWEEPS = 5
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -58,12 +65,14 @@ class Connection(asyncio.Protocol):
         "_is_closing",
         "_is_paused",
         "_is_serving",
+        "_left",
         "_limit",
         "_owes_continue",
         "_parser",
         "_quiet",
         "_reading",
         "_ready",
+        "_taker",
         "transport",
     )
 
@@ -87,8 +96,12 @@ class Connection(asyncio.Protocol):
         self._in_head = True
         #: Bytes since the last that were of use: a head, or a piece of a body.
         self._fed = 0
-        #: Sweeps since its head began.
+        #: Sweeps since its head began, then since its body did.
         self._age = 0
+        #: Bytes to come of a body that needs no parser, because its length is known.
+        self._left = 0
+        #: Who takes this body while it comes.
+        self._taker: Taker | None = None
         self._reading = Request()
         self._headers: Headers = []
         self._owes_continue = False
@@ -112,6 +125,10 @@ class Connection(asyncio.Protocol):
         if self._is_closing:
             return
         self._quiet = 0
+        if self._left:
+            data = self._take_body(data)
+            if self._is_closing:
+                return
         self._fed += len(data)
         try:
             self._parser.feed_data(data)
@@ -127,11 +144,14 @@ class Connection(asyncio.Protocol):
                 self._refuse(faults.malformed(f"its head, or what follows its body, is longer than {MAX_HEAD} bytes"))
         if self._ready and self._exchange is None:
             self._serve()
+        if not self._in_head:
+            self._look_ahead()
 
     def eof_received(self) -> None:
         """The client has closed. It is not waited whether it still reads: a container must not work for nobody."""
         self._is_closing = True
         self._ready.clear()
+        self._taker = None
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.abandon()
@@ -172,6 +192,12 @@ class Connection(asyncio.Protocol):
             _check_coding(request)
         elif b"content-length" in fields and int(fields[b"content-length"]) > self._limit:
             raise faults.too_large(self._limit)
+        request.method = self._parser.get_method()
+        if request.method != b"POST" and request.method not in METHODS:
+            raise faults.malformed(f"the method {request.method.decode('ascii', 'replace')} is not served")
+        if not request.target.startswith(b"/"):
+            request.target = path_of(request.target)
+        request.id = self._gateway.clock.request_id()
         if b"expect" in fields:
             self._expect(request)
 
@@ -183,14 +209,9 @@ class Connection(asyncio.Protocol):
             raise faults.too_large(self._limit)
 
     def on_message_complete(self) -> None:
-        request = self._reading
-        request.method = self._parser.get_method()
-        if request.method != b"POST" and request.method not in METHODS:
-            raise faults.malformed(f"the method {request.method.decode('ascii', 'replace')} is not served")
-        if not request.target.startswith(b"/"):
-            request.target = path_of(request.target)
-        request.id = self._gateway.clock.request_id()
-        self._ready.append(request)
+        if self._taker is None:
+            self._ready.append(self._reading)
+        self._taker = None
         self._reading = Request()
         self._in_head = True
         self._fed = self._age = 0
@@ -209,7 +230,10 @@ class Connection(asyncio.Protocol):
         keep_alive = self._current is not None and self._current.keep_alive
         self._exchange = self._current = None
         self._quiet = 0
-        if not keep_alive or self._gateway.is_draining:
+        if self._taker is not None:
+            # The answer came before the request was whole.
+            self._linger()
+        elif not keep_alive or self._gateway.is_draining:
             self._is_closing = True
             self._ready.clear()
             self.transport.close()
@@ -223,6 +247,8 @@ class Connection(asyncio.Protocol):
         """Answer with an error."""
         request = self._current
         assert request is not None, "there is an exchange"
+        if not request.is_whole:
+            request.keep_alive = False
         lines += self._gateway.connection_line(request)
         bodyless = request.method == b"HEAD"
         answer = faults.render(error, request.id, self._gateway.clock.date, lines, bodyless=bodyless)
@@ -233,8 +259,20 @@ class Connection(asyncio.Protocol):
     def cut(self) -> None:
         """Break off: without its proper end the client sees that the answer is not whole."""
         self._is_closing = True
-        self._exchange = self._current = None
+        self._exchange = self._current = self._taker = None
         self.transport.abort()
+
+    def pause_body(self) -> None:
+        """Read no more for now."""
+        if not self._is_paused and not self._is_closing:
+            self._is_paused = True
+            self.transport.pause_reading()
+
+    def resume_body(self) -> None:
+        """Read on, unless requests wait in line."""
+        if self._is_paused and not self._ready and not self._is_closing:
+            self._is_paused = False
+            self.transport.resume_reading()
 
     # What the gateway asks for
 
@@ -247,6 +285,8 @@ class Connection(asyncio.Protocol):
     def sweep(self) -> None:
         """Once a second: has the client had its time?"""
         self._quiet += 1
+        if self._taker is not None and self._dawdles():
+            self._taker.stalled()
         if self._exchange is not None:
             return
         if self._is_closing:
@@ -267,10 +307,57 @@ class Connection(asyncio.Protocol):
     def _is_late(self) -> bool:
         """Whether a request was begun and does not get on."""
         if not self._in_head:
+            self._age += 1
             return self._quiet > BODY_SWEEPS
         # A head may come byte by byte, so silence is no measure.
         self._age += 1 if self._fed else 0
         return self._age > HEAD_SWEEPS
+
+    def _dawdles(self) -> bool:
+        """Whether a client is too slow to be waited for by a container. Time in which it was held does not count."""
+        if self._is_paused:
+            self._quiet = 0
+            return False
+        self._age += 1
+        came = self._reading.size - self._left
+        return self._quiet > BODY_SWEEPS or came < PACE * (self._age - PACE_SWEEPS)
+
+    def _take_body(self, data: bytes) -> bytes:
+        """Take from the data what belongs to the body; returns the rest."""
+        request, left, rest = self._reading, self._left, b""
+        if len(data) > left:
+            data, rest = data[:left], data[left:]
+        self._left = left - len(data)
+        taker = self._taker
+        if not self._left:
+            request.is_whole = True
+            self.on_message_complete()
+        if taker is None:
+            request.keep(data)
+        else:
+            taker.take(data)
+        return rest
+
+    def _look_ahead(self) -> None:
+        """A body has begun. What is still to come of a large one needs no parser, and may go on at once."""
+        request = self._reading
+        if not self._left and not self._is_closing:
+            left = int(request.fields.get(b"content-length", b"0")) - request.size
+            if left < BULK:
+                return
+            self._left, self._fed = left, 0
+            request.size += left
+            # The old one is in the middle of a message for ever.
+            self._parser = HttpRequestParser(self)
+        if self._exchange is None and not self._is_closing and request.size - self._left >= EARLY and self._age < 2:
+            self._begin_early(request)
+
+    def _begin_early(self, request: Request) -> None:
+        taker = self._gateway.serve_early(self, request)
+        if taker is not None:
+            request.is_whole = False
+            self._current, self._exchange, self._taker = request, taker, taker
+            self._set_out(taker, request)
 
     def _check_version(self, request: Request) -> None:
         version = self._parser.get_http_version()
@@ -314,27 +401,38 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def _begin(self, request: Request) -> None:
-        exchange: Exchange | None = None
         try:
             exchange = self._exchange = self._gateway.serve(self, request)
-            exchange.start()
         except ApiError as error:
             self.fail(error)
         except Exception:
             log.exception("request %s failed", request.id.decode())
-            if exchange is None:
-                self.fail(faults.internal())
-            else:
-                exchange.crashed()
+            self.fail(faults.internal())
+        else:
+            self._set_out(exchange, request)
+
+    def _set_out(self, exchange: Exchange, request: Request) -> None:
+        try:
+            exchange.start()
+        except Exception:
+            log.exception("request %s failed", request.id.decode())
+            exchange.crashed()
 
     def _give_up(self, error: ApiError) -> None:
         """Answer what could not be read, and read no further. Closing with unread data would reset the connection, and
         the client might never see the answer; so only our side is closed, and what comes is thrown away for a while."""
         clock = self._gateway.clock
         self.transport.write(faults.render(error, clock.request_id(), clock.date, b"Connection: close\r\n"))
+        self._linger()
+
+    def _linger(self) -> None:
         self._is_closing = True
         self._ready.clear()
+        self._taker = None
         self._quiet = 0
+        if self._is_paused:
+            self._is_paused = False
+            self.transport.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
 

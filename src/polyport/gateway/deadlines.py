@@ -43,6 +43,13 @@ class Lane(Generic[Item]):
         """The item is done in time. The timer stays: it finds nothing due and looks further."""
         self._due.pop(item, None)
 
+    def pop(self) -> Item | None:
+        """Take out the foremost; ``None`` if there is none."""
+        for item in self._due:
+            del self._due[item]
+            return item
+        return None
+
     def close(self) -> None:
         """Forget everything."""
         self._due.clear()

@@ -21,6 +21,12 @@ class Client(Protocol):
     def cut(self) -> None:
         """Break off an answer that was begun and cannot be ended: the client must see that it is not whole."""
 
+    def pause_body(self) -> None:
+        """More of the request's body is not wanted for now."""
+
+    def resume_body(self) -> None:
+        """More of it is wanted."""
+
 
 class Exchange(Protocol):
     """One request on its way."""
@@ -39,3 +45,13 @@ class Exchange(Protocol):
 
     def abandon(self) -> None:
         """The client is gone."""
+
+
+class Taker(Exchange, Protocol):
+    """One request that is on its way before its body is whole."""
+
+    def take(self, piece: bytes) -> None:
+        """The next piece of the body. With the last one, the request's ``is_whole`` is true."""
+
+    def stalled(self) -> None:
+        """The client does not go on with it."""

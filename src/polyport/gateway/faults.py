@@ -164,6 +164,15 @@ def no_control_answer(reason: str) -> ApiError:
     return ApiError("InternalFailure", text, 502, __type="InternalFailure")
 
 
+def throttled(place: "Place") -> ApiError:
+    """The container has as many calls as it may have, and so has the line before it. SDKs try again."""
+    text = (
+        f"Container {place.container} of endpoint {place.endpoint} is given no more invocations now "
+        "(the settings max_concurrent_invocations, queue_size and queue_timeout are the limits). Try again."
+    )
+    return ApiError("ThrottlingException", text, 400)
+
+
 # --- what is wrong with the container
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from polyport.domain.routes import Address, RouteTable
 from polyport.errors import ApiError
 from polyport.gateway import calls, members, routes
+from polyport.gateway.bounded import BoundedPool
 from polyport.gateway.clock import Clock
 from polyport.gateway.connection import Connection
 from polyport.gateway.deadlines import Lane, Loop
@@ -169,14 +170,15 @@ class Gateway:
             self._draining[instance.id] = instance
 
 
-def tcp_pool(loop: asyncio.AbstractEventLoop) -> routes.OpenPool:
+def tcp_pool(loop: asyncio.AbstractEventLoop, options: Options) -> routes.OpenPool:
     """Pools of connections to addresses of containers."""
+    most, size, seconds = options.max_concurrent_invocations, options.queue_size, options.queue_timeout
 
     def open_pool(address: Address) -> Pool:
         def connect(factory: Callable[[], Any]) -> Any:
             return loop.create_connection(factory, address.host, address.port)
 
-        return Pool(connect)
+        return BoundedPool(connect, loop, most=most, size=size, seconds=seconds) if most else Pool(connect)
 
     return open_pool
 

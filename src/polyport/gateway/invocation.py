@@ -166,16 +166,13 @@ class Invocation:
         gateway, instance = self._gateway, self._instance
         gateway.report(instance, self._stage.hostname, reason)
         instance.avoid_until = gateway.loop.time() + routes.AVOIDED_FOR
-        self._tried = [*(self._tried or ()), instance]
-        other = routes.choose_instance(self._variant, gateway.draw, gateway.loop.time, self._tried)
-        if other is None:
+        if not self._turn():
             self._end_badly(faults.no_answer(self._place()), faults.STREAM_BROKEN)
-            return
-        self._instance = other
-        self._stage = other.containers[self._stages[self._position]]
-        other.outstanding += 1
-        gateway.release(instance)
-        self._go()
+
+    def crowded(self, *, has_waited: bool) -> None:
+        """The container has enough to do. Whoever has waited in its line need not wait in another."""
+        if not self._done and (has_waited or not self._turn()):
+            self._end_badly(faults.throttled(self._place()), faults.STREAM_BROKEN)
 
     def received(self, upstream: Upstream) -> None:
         """The last stage's success goes on to the client; all else is taken whole."""
@@ -205,6 +202,20 @@ class Invocation:
         self._end_badly(faults.internal(), faults.STREAM_BROKEN)
 
     # Steps
+
+    def _turn(self) -> bool:
+        """Go on in another instance, at the same stage, if there is one that was not tried."""
+        gateway, instance = self._gateway, self._instance
+        self._tried = [*(self._tried or ()), instance]
+        other = routes.choose_instance(self._variant, gateway.draw, gateway.loop.time, self._tried)
+        if other is None:
+            return False
+        self._instance = other
+        self._stage = other.containers[self._stages[self._position]]
+        other.outstanding += 1
+        gateway.release(instance)
+        self._go()
+        return True
 
     def _go(self) -> None:
         upstream = self._stage.pool.take()
@@ -343,7 +354,9 @@ class Invocation:
             return
         self._done = True
         upstream, self._upstream = self._upstream, None
-        if upstream is not None:
+        if upstream is None:
+            self._stage.pool.leave(self)
+        else:
             if self._paused:
                 upstream.transport.resume_reading()
             upstream.release()

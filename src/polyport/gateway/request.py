@@ -7,6 +7,8 @@ MAX_HEAD = 64 * 1024
 MAX_HEADERS = 100
 #: Bytes below which a piece of a body is small.
 SMALL = 4096
+#: Bytes still to come of a body from which on they are worth a way past the parser, which copies them.
+BULK = 16 * 1024
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
 API_PREFIX = b"x-amzn-sagemaker-"
@@ -57,7 +59,19 @@ class Request:
     """One request, filled in as it comes. ``fields`` are its headers that mean something to HTTP or to any call,
     ``members`` those that are members of the runtime's operations alone, both by lower-case name."""
 
-    __slots__ = ("body", "fields", "headers", "id", "is_legacy", "keep_alive", "members", "method", "size", "target")
+    __slots__ = (
+        "body",
+        "fields",
+        "headers",
+        "id",
+        "is_legacy",
+        "is_whole",
+        "keep_alive",
+        "members",
+        "method",
+        "size",
+        "target",
+    )
 
     def __init__(self) -> None:
         self.id = b""
@@ -67,9 +81,11 @@ class Request:
         self.headers: Headers = []
         self.fields: Fields = {}
         self.members: Fields = NO_FIELDS
-        #: The pieces of the body, and how many bytes they are.
+        #: The pieces of the body, and how many bytes they are; once ``is_whole`` is false: will be.
         self.body: list[bytes | bytearray] = []
         self.size = 0
+        #: False while it is served and its body is still coming.
+        self.is_whole = True
         self.keep_alive = True
         #: HTTP/1.0: knows no chunks, and keeps a connection only when told so.
         self.is_legacy = False
@@ -94,8 +110,12 @@ class Request:
                 self._take_member(name, value.rstrip())
 
     def add(self, piece: bytes) -> None:
-        """A piece of the body. Small ones are put together: a list of them would take many times their size."""
+        """A piece of the body, that counts."""
         self.size += len(piece)
+        self.keep(piece)
+
+    def keep(self, piece: bytes) -> None:
+        """A piece of the body. Small ones are put together: a list of them would take many times their size."""
         body = self.body
         if len(piece) >= SMALL or not body:
             body.append(piece)

@@ -67,6 +67,9 @@ class Pool:
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
 
+    def leave(self, user: User) -> None:
+        """The user waits no more. One whose connection is being made gets it nevertheless, and gives it back."""
+
     def put(self, upstream: "Upstream") -> None:
         """Keep a connection that nobody uses and on which nothing is outstanding."""
         if self.is_closed or len(self.idle) >= MAX_IDLE:

@@ -49,7 +49,7 @@ class Worker:
         self.gateway = Gateway(
             options,
             loop,
-            open_pool=tcp_pool(loop),
+            open_pool=tcp_pool(loop, options),
             control=unix_pool(loop, options.control),
             report=self._channel.report,
             on_drained=self._channel.acknowledge,
