@@ -179,6 +179,9 @@ def default(setting: str) -> str:
     field = next(f for f in msgspec.structs.fields(Settings) if f.name == setting)
     if field.default is msgspec.NODEFAULT:
         return "one per core, at most 4"
+    if isinstance(field.default, bool):
+        # As TOML writes it.
+        return str(field.default).lower()
     return " ".join(field.default) if isinstance(field.default, tuple) else str(field.default)
 
 

@@ -8,7 +8,13 @@ import pytest
 
 from gateway.sites import Site
 from gateway.workers import Lab
-from polyport.gateway import worker
+from polyport.gateway import heads, worker
+
+
+@pytest.fixture(autouse=True)
+def unknown_heads() -> None:
+    """What one test has sent must not be why another passes."""
+    heads.forget()
 
 
 @pytest.fixture

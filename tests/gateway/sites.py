@@ -83,10 +83,10 @@ class Site:
 
 
 def read_all(client: socket.socket) -> bytes:
-    data = b""
-    while piece := client.recv(65536):
-        data += piece
-    return data
+    pieces = []
+    while piece := client.recv(2**20):
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def is_cut_short(client: socket.socket) -> bool:

@@ -367,7 +367,7 @@ class EagerContainer(FakeContainer):
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._open.add(writer)
+        self.open.add(writer)
         visit = Visit(await reader.readuntil(b"\r\n\r\n"), b"", reader, writer)
         self.visits.append(visit)
         try:
@@ -384,7 +384,7 @@ class EagerContainer(FakeContainer):
         finally:
             visit.gone.set()
             writer.close()
-            self._open.discard(writer)
+            self.open.discard(writer)
 
 
 @pytest.fixture

@@ -1,9 +1,15 @@
 """Everything else goes to control and comes back as it is."""
 
+import asyncio
+from contextlib import closing
+
 import pytest
+import uvicorn
 
 from gateway.fakes import Reply, Transport, World, answer, single
 from gateway.test_invocation import unchunk
+from polyport.gateway import gateway
+from polyport.gateway.upstream import Upstream
 
 REQUEST = (
     b"POST /?a=b HTTP/1.1\r\nHost: sagemaker\r\nX-Amz-Target: SageMaker.ListModels\r\nConnection: X-Hop, keep-alive\r\n"
@@ -108,21 +114,45 @@ def test_without_control_there_is_a_503_that_says_so(world: World) -> None:
 
 
 def test_control_that_breaks_off_is_not_asked_twice(world: World) -> None:
-    """Only a kept connection that was closed while idle is replaced: control has not seen that request."""
+    """It may have done what it was asked; whether to ask again is the client's to decide."""
     client, control = asked(world, REQUEST)
     control.hang_up()
     reply = Reply(client.take())
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (502, "InternalFailure")
     assert not world.control.users
 
-    client, control = asked(world, REQUEST)
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "GET", "OPTIONS"])
+def test_over_a_kept_connection_that_breaks_only_what_reads_is_asked_again(world: World, method: str) -> None:
+    """Control may have closed it while it was idle, or have been killed in the middle of creating something."""
+    request = f"{method} /x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n".encode()
+    client, control = asked(world, request)
     control.receive(answer())
     client.take()
-    client.receive(REQUEST)
+    client.receive(request)
     control.hang_up()
-    assert client.take() == b""
-    world.control.accept().receive(answer(b"new"))
-    assert Reply(client.take()).body == b"new"
+    if method in ("GET", "OPTIONS"):
+        assert client.take() == b""
+        world.control.accept().receive(answer(b"new"))
+        assert Reply(client.take()).body == b"new"
+    else:
+        assert Reply(client.take()).status == 502
+        assert not world.control.users
+
+
+def test_a_connection_to_control_is_not_kept_as_long_as_control_would() -> None:
+    """So a request hardly ever meets control's closing on its way."""
+    with closing(asyncio.new_event_loop()) as loop:
+        pool = gateway.unix_pool(loop, "nowhere")
+    transports = [Transport(Upstream(pool)) for _ in "ab"]
+    for transport in transports:
+        pool.put(transport.protocol)
+    for _ in range(gateway.CONTROL_IDLE_SWEEPS):
+        pool.sweep()
+    assert not any(transport.closed for transport in transports)
+    pool.sweep()
+    assert all(transport.closed for transport in transports)
+    assert uvicorn.Config("x:y").timeout_keep_alive > gateway.CONTROL_IDLE_SWEEPS + 1
 
 
 def test_control_that_does_not_begin_to_answer_is_given_up(world: World) -> None:

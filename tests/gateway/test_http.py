@@ -260,16 +260,52 @@ def test_any_other_expectation_fails(world: World) -> None:
 
 
 def test_pipelined_requests_are_answered_in_order(world: World) -> None:
-    """One after the other, however many came at once; reading pauses while some wait in line."""
+    """One after the other, however many came at once."""
     client = world.connect()
     client.receive(b"".join(invoke("single", b"%d" % number) for number in range(5)))
-    assert client.paused
     for number in range(5):
         container = world.busy(1) if world.pool(1).upstreams else world.pool(1).accept()
         assert container.take().endswith(b"\r\n\r\n%d" % number)
         container.receive(answer(b"answer %d" % number))
     assert [reply.body for reply in replies(client.take())] == [b"answer %d" % number for number in range(5)]
+
+
+@pytest.mark.parametrize(("count", "body"), [(100, b""), (30, bytes(5000))], ids=["many", "large"])
+def test_a_client_that_asks_for_much_at_once_is_not_read_until_it_has_its_answers(count: int, body: bytes) -> None:
+    """A few small requests wait in line, more stay in the kernel."""
+    world = World(single())
+    client = world.connect()
+    client.receive(b"".join([invoke("single", body)] * 5))
+    assert not client.paused, "else it could not be seen that it leaves"
+    for _ in range(count - 5):
+        client.receive(invoke("single", body))
+    assert client.paused
+    for number in range(count):
+        assert client.paused or number == count - 1
+        (world.busy(1) if number else world.pool(1).accept()).receive(OK)
+    assert [reply.status for reply in replies(client.take())] == [200] * count
     assert not client.paused
+
+
+def test_nothing_begins_while_the_client_does_not_take_its_answers(world: World) -> None:
+    """Else whoever asks and does not read could fill the memory with answers."""
+    client = world.connect()
+    client.receive(b"".join([invoke("single", b"1"), invoke("nobody"), invoke("single", b"2")]))
+    client.protocol.pause_writing()
+    world.pool(1).accept().receive(OK)
+    assert len(replies(client.take())) == 1
+    client.receive(invoke("single", b"3"))
+    assert client.take() == b""
+    client.protocol.resume_writing()
+    (refusal,) = replies(client.take())
+    assert refusal.status == 400
+    for number in (b"2", b"3"):
+        container = world.busy(1)
+        assert container.take().endswith(b"\r\n\r\n" + number)
+        container.receive(OK)
+    assert len(replies(client.take())) == 2
+    client.protocol.resume_writing()
+    assert client.take() == b""
 
 
 def test_pipelined_refusals_are_answered_in_order_too(world: World) -> None:

@@ -18,6 +18,7 @@ from gateway.fakes import (
     single,
     variant,
 )
+from polyport.gateway import sessions
 from polyport.gateway import upstream as upstream_module
 
 NO_ANSWER = (
@@ -105,7 +106,9 @@ def test_an_answer_keeps_body_and_type_and_loses_other_headers(world: World) -> 
     ]
     assert reply.headers["x-amzn-invoked-production-variant"] == "AllTraffic"
     assert reply.headers["content-type"] == "text/csv; charset=utf-8"
-    assert reply.headers["x-amzn-sagemaker-new-session-id"] == "s1; Expires=2030-01-01T00:00:00Z"
+    mark = sessions.mark("i1").decode()
+    assert reply.headers["x-amzn-sagemaker-new-session-id"] == f"s1{mark}; Expires=2030-01-01T00:00:00Z"
+    assert reply.headers["x-amzn-sagemaker-closed-session-id"] == f"s0{mark}"
     assert reply.body == b"\x00\xff body"
 
 

@@ -244,11 +244,10 @@ def client_of(port: int, attempts: int) -> BaseClient:
 
 def test_boto3_tries_a_throttled_call_again_and_a_slow_endpoint_delays_no_other(lab: Lab, port: int) -> None:
     """A real worker, one call at a time and none in line, and an unmodified SDK."""
-    free = threading.Event()
+    free = asyncio.Event()
 
     async def slowly(visit: Visit) -> None:
-        while not free.is_set():
-            await asyncio.sleep(0.005)
+        await free.wait()
         await visit.answer(b"slow")
 
     slow, quick = lab.container(slowly), lab.container()
@@ -272,7 +271,7 @@ def test_boto3_tries_a_throttled_call_again_and_a_slow_endpoint_delays_no_other(
     for _ in range(20):
         assert hasty.invoke_endpoint(EndpointName="quick", Body=b"x")["Body"].read() == b"x"
     assert time.monotonic() - begun < 2
-    free.set()
+    lab.background.call(free.set)
     for holder in holders:
         holder.join(20)
     assert len(slow.visits) == 2

@@ -6,11 +6,12 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from gateway.fakes import Loop, World, endpoint, instance, variant
+from polyport.errors import UsageError
 from polyport.gateway import faults, request, routes
 from polyport.gateway.clock import Clock
 from polyport.gateway.deadlines import Lane
 from polyport.gateway.options import from_settings
-from polyport.settings import Settings
+from polyport.settings import Settings, environment_name, load
 
 
 def test_items_fall_due_in_turn_and_done_ones_do_not() -> None:
@@ -164,3 +165,28 @@ def test_options_come_from_the_settings() -> None:
     assert (made.port, made.account, made.region, made.parent) == (1, "123456789012", "us-east-1", 7)
     assert (made.invocation_timeout, made.stream_timeout, made.drain_timeout) == (600, 600, 600)
     assert made.max_body_bytes == 25 * 1024 * 1024
+
+
+def test_what_a_container_is_given_is_shared_out_among_the_workers() -> None:
+    """Each has at least one; off stays off."""
+
+    def shares(bound: int, line: int) -> tuple[int, int]:
+        settings = Settings(workers=4, max_concurrent_invocations=bound, queue_size=line)
+        made = from_settings(settings, name="w", channel="c", control="h")
+        return made.max_concurrent_invocations, made.queue_size
+
+    assert [shares(*pair) for pair in ((0, 100), (1, 0), (8, 9), (9, 8))] == [(0, 25), (1, 0), (2, 3), (3, 2)]
+
+
+def test_settings_of_the_gateway_are_checked() -> None:
+    """What makes no sense is said with the name of the setting."""
+    for name, value in (
+        ("stage_timeout", "-1"),
+        ("max_connections", "0"),
+        ("queue_timeout", "0"),
+        ("server_timing", "x"),
+    ):
+        with pytest.raises(UsageError, match=name):
+            load({}, {environment_name(name): value, "POLYPORT_HOME": "/nowhere"})
+    made = load({}, {"POLYPORT_SERVER_TIMING": "false", "POLYPORT_STAGE_TIMEOUT": "0", "POLYPORT_HOME": "/nowhere"})
+    assert (made.server_timing, made.stage_timeout) == (False, 0)

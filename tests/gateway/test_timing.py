@@ -174,3 +174,39 @@ def test_a_client_that_leaves_takes_its_stage_s_limit_along() -> None:
     client.hang_up()
     assert world.gateway.stages is not None
     assert not len(world.gateway.stages)
+
+
+def test_a_stage_s_time_begins_when_it_has_its_whole_request() -> None:
+    """A body that is still coming from the client is not the container's delay."""
+    world = World(single(), stage_timeout=3)
+    client = world.connect()
+    body = b"x" * 600_000
+    request = invoke("single", body)
+    client.receive(request[:-100_000])
+    container = world.pool(1).accept()
+    world.loop.advance(5)
+    assert not client.written
+    client.receive(request[-100_000:])
+    world.loop.advance(2.9)
+    assert not client.written
+    world.loop.advance(0.1)
+    assert "timed out" in Reply(client.take()).error["Message"]
+    assert container.aborted
+
+
+def test_a_stage_s_time_begins_when_the_stage_before_is_at_its_end() -> None:
+    """Its answer goes on while it comes; how long that takes is not the next one's delay."""
+    world = World(serial(), stage_timeout=3)
+    client = world.connect()
+    client.receive(invoke("serial"))
+    one = world.pool(21).accept()
+    whole = answer(b"x" * 1_000_000)
+    one.receive(whole[:-100])
+    two = world.pool(22).accept()
+    world.loop.advance(5)
+    assert not client.written
+    one.receive(whole[-100:])
+    world.loop.advance(3)
+    assert "from container two." in Reply(client.take()).error["Message"]
+    assert two.aborted
+    assert not one.aborted

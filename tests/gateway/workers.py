@@ -104,14 +104,14 @@ class FakeContainer:
         self.behaviour = behaviour
         self.visits: list[Visit] = []
         self.connections = 0
-        self._open: set[asyncio.StreamWriter] = set()
+        self.open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server = background.run(asyncio.start_server(self._serve, "127.0.0.1", 0))
         self.port: int = self._server.sockets[0].getsockname()[1]
         self.address = Address("127.0.0.1", self.port)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._open.add(writer)
+        self.open.add(writer)
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -120,14 +120,14 @@ class FakeContainer:
                 visit = Visit(head, body, reader, writer)
                 self.visits.append(visit)
                 await self.behaviour(visit)
-        self._open.discard(writer)
+        self.open.discard(writer)
         writer.close()
 
     def hang_up(self) -> None:
         """Open connections are reset."""
 
         def reset() -> None:
-            for writer in tuple(self._open):
+            for writer in tuple(self.open):
                 writer.transport.abort()
 
         self.background.call(reset)
@@ -137,7 +137,7 @@ class FakeContainer:
 
         def kill() -> None:
             self._server.close()
-            for writer in tuple(self._open):
+            for writer in tuple(self.open):
                 writer.transport.abort()
 
         self.background.call(kill)

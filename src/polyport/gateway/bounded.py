@@ -140,6 +140,12 @@ class _Opening:
         """Never: the user itself begins the exchange."""
         self._user.received(upstream)
 
+    def clogged(self) -> None:
+        """Never, as `received`."""
+
+    def cleared(self) -> None:
+        """Never, as `received`."""
+
     def broken(self, upstream: Upstream, reason: str) -> None:
         """Never, as `received`."""
         self._user.broken(upstream, reason)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from polyport.errors import ApiError
-from polyport.gateway import faults, headers, routes
+from polyport.gateway import faults, headers, routes, sessions
 from polyport.gateway.members import Operation
 from polyport.gateway.request import Fields, Request
 from polyport.gateway.routes import Draw, Time
@@ -35,14 +35,19 @@ def plan(
         found = _resolve(request, index, owner, operations)
     endpoint, path = found
     operation = operations[path]
-    if not operation.fits(request):
-        operation.check(endpoint.name, request)
+    known = request.known
+    if known is None or known.keeps is not operation:
+        if not operation.fits(request):
+            operation.check(endpoint.name, request)
+        if known is not None:
+            known.keeps = operation
     members = request.members
     if members:
         _refuse_others(operation, endpoint.name, members)
-    variant = _variant(endpoint, members, draw)
+    held = _held(endpoint, members) if headers.SESSION in members else None
+    variant = held[0] if held else _variant(endpoint, members, draw)
     stages = variant.all_stages if not members and variant.mode != DIRECT else _stages(endpoint, variant, members)
-    instance = routes.choose_instance(variant, draw, time, None)
+    instance = held[1] if held else routes.choose_instance(variant, draw, time, None)
     if instance is None:
         raise faults.no_capacity(endpoint.name, variant.name)
     accept = (members if operation.is_stream else request.fields).get(operation.accept) or headers.DEFAULT_ACCEPT
@@ -77,6 +82,21 @@ def _refuse_others(operation: Operation, name: str, members: Fields) -> None:
         raise faults.model_not_supported(name)
     if _COMPONENT in members:
         raise faults.component_not_allowed()
+
+
+def _held(endpoint: routes.Endpoint, members: Fields) -> tuple[routes.Variant, routes.Instance] | None:
+    """Where the session is that a call belongs to. ``None``: it wants a new one, or says an id that no container here
+    gave it, and which only a container can judge."""
+    session, wanted = members[headers.SESSION], members.get(_VARIANT)
+    mark = sessions.split(session)[1]
+    if not mark:
+        return None
+    for variant in endpoint.variants:
+        if wanted is None or variant.name.encode() == wanted:
+            for instance in variant.instances:
+                if instance.mark == mark:
+                    return variant, instance
+    raise faults.no_session(endpoint.name, session.decode("latin-1"))
 
 
 def _variant(endpoint: routes.Endpoint, members: Fields, draw: Draw) -> routes.Variant:

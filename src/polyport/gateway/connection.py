@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from polyport.errors import ApiError
-from polyport.gateway import faults
+from polyport.gateway import faults, heads, peers
 from polyport.gateway.request import (
     BULK,
     MAX_HEAD,
@@ -42,8 +42,12 @@ BODY_SWEEPS = 60
 #: From an answer that ends the connection to its end, so that a client that is still sending can read it.
 LINGER_SWEEPS = 10
 
-#: A body goes on to its container before it is whole when so much of it (bytes) came in its first second, and as long as
-#: it keeps this pace (bytes a second, after a start): a slow client must not keep a container busy with waiting.
+#: Requests in line, and bytes of their bodies, from which on a client is not read; before, its leaving is seen at once.
+MAX_LINE = 64
+MAX_LINE_SIZE = 64 * 1024
+
+#: A body goes on to its container before it is whole when so much of it (bytes) came in its first second, and as long
+#: as it keeps this pace (bytes a second, after a start): a slow client must not keep a container busy with waiting.
 EARLY = 128 * 1024
 PACE = 32 * 1024
 PACE_SWEEPS = 5
@@ -63,6 +67,7 @@ class Connection(asyncio.Protocol):
         "_headers",
         "_in_head",
         "_is_closing",
+        "_is_full",
         "_is_paused",
         "_is_serving",
         "_left",
@@ -73,6 +78,7 @@ class Connection(asyncio.Protocol):
         "_reading",
         "_ready",
         "_taker",
+        "_unsent",
         "transport",
     )
 
@@ -87,11 +93,15 @@ class Connection(asyncio.Protocol):
         #: Whole requests in line; an error stands for the one that could not be read, and is the last.
         self._ready: deque[Request | ApiError] = deque()
         self._is_paused = False
+        #: The client does not take what it is sent.
+        self._is_full = False
         self._is_serving = False
         #: No request is taken any more: the last answer was given, or is an error.
         self._is_closing = False
         #: Sweeps since something happened.
         self._quiet = 0
+        #: Bytes of answers that wait for the client, at the last sweep.
+        self._unsent = 0
         # The request that is being read
         self._in_head = True
         #: Bytes since the last that were of use: a head, or a piece of a body.
@@ -127,7 +137,12 @@ class Connection(asyncio.Protocol):
         self._quiet = 0
         if self._left:
             data = self._take_body(data)
-            if self._is_closing:
+        is_first = self._in_head and not self._fed
+        if is_first:
+            found = heads.find_request(data)
+            if found is not None:
+                self._ready.append(found[0].request(self._gateway.clock.request_id(), found[1]))
+                self._serve()
                 return
         self._fed += len(data)
         try:
@@ -140,9 +155,11 @@ class Connection(asyncio.Protocol):
         except HttpParserError as error:
             self._refuse(faults.malformed(str(error)))
         else:
+            if is_first and self._ready and self._in_head and not self._fed:
+                heads.keep_request(data, self._ready[-1])  # type: ignore[arg-type]  # nothing was refused
             if self._fed > MAX_HEAD:
                 self._refuse(faults.malformed(f"its head, or what follows its body, is longer than {MAX_HEAD} bytes"))
-        if self._ready and self._exchange is None:
+        if self._ready:
             self._serve()
         if not self._in_head:
             self._look_ahead()
@@ -157,12 +174,16 @@ class Connection(asyncio.Protocol):
             exchange.abandon()
 
     def pause_writing(self) -> None:
+        self._is_full = True
         if self._exchange is not None:
             self._exchange.pause()
 
     def resume_writing(self) -> None:
+        self._is_full = False
         if self._exchange is not None:
             self._exchange.resume()
+        elif self._ready and not self._is_serving:
+            self._serve()
 
     # Parser callbacks. What they raise reaches `data_received` as the context of a HttpParserCallbackError.
 
@@ -262,6 +283,13 @@ class Connection(asyncio.Protocol):
         self._exchange = self._current = self._taker = None
         self.transport.abort()
 
+    def peer(self) -> str:
+        """The client's address."""
+        name = self.transport.get_extra_info("peername")
+        if not isinstance(name, tuple):
+            return ""
+        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+
     def pause_body(self) -> None:
         """Read no more for now."""
         if not self._is_paused and not self._is_closing:
@@ -284,7 +312,14 @@ class Connection(asyncio.Protocol):
 
     def sweep(self) -> None:
         """Once a second: has the client had its time?"""
+        if self._is_paused and peers.has_left(self.transport):
+            self.transport.abort()
+            return
         self._quiet += 1
+        unsent = self.transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            # A slow reader is not a silent one.
+            self._unsent, self._quiet = unsent, 0
         if self._taker is not None and self._dawdles():
             self._taker.stalled()
         if self._exchange is not None:
@@ -336,7 +371,8 @@ class Connection(asyncio.Protocol):
             request.keep(data)
         else:
             taker.take(data)
-        return rest
+        # Its answer may have been the last.
+        return b"" if self._is_closing else rest
 
     def _look_ahead(self) -> None:
         """A body has begun. What is still to come of a large one needs no parser, and may go on at once."""
@@ -349,7 +385,8 @@ class Connection(asyncio.Protocol):
             request.size += left
             # The old one is in the middle of a message for ever.
             self._parser = HttpRequestParser(self)
-        if self._exchange is None and not self._is_closing and request.size - self._left >= EARLY and self._age < 2:
+        is_next = self._exchange is None and not self._ready and not self._is_closing
+        if is_next and request.size - self._left >= EARLY and self._age < 2:
             self._begin_early(request)
 
     def _begin_early(self, request: Request) -> None:
@@ -384,9 +421,10 @@ class Connection(asyncio.Protocol):
         self._is_closing = True
 
     def _serve(self) -> None:
-        """Begin with the next in line, until one is on its way. Refusals are answered at once, so this is a loop."""
+        """Begin with the next in line, until one is on its way. Refusals are answered at once, so this is a loop. None
+        begins while the client does not take what it was sent: its answers would pile up."""
         self._is_serving = True
-        while self._ready and self._exchange is None:
+        while self._ready and self._exchange is None and not self._is_full:
             request = self._ready.popleft()
             if isinstance(request, ApiError):
                 self._give_up(request)
@@ -394,9 +432,16 @@ class Connection(asyncio.Protocol):
                 self._current = request
                 self._begin(request)
         self._is_serving = False
-        if self._exchange is None:
+        if self._ready:
+            self._hold_back()
+        elif self._exchange is None:
             self._go_on()
-        elif self._ready and not self._is_paused and not self._is_closing:
+
+    def _hold_back(self) -> None:
+        """Some wait in line: they must not become too many."""
+        if self._is_paused or self._is_closing:
+            return
+        if len(self._ready) > MAX_LINE or sum(map(_size, self._ready)) > MAX_LINE_SIZE:
             self._is_paused = True
             self.transport.pause_reading()
 
@@ -444,6 +489,10 @@ class Connection(asyncio.Protocol):
         if self._owes_continue and not self._is_closing:
             self._owes_continue = False
             self.transport.write(CONTINUE)
+
+
+def _size(waiting: Request | ApiError) -> int:
+    return waiting.size if isinstance(waiting, Request) else 0
 
 
 def _check_coding(request: Request) -> None:

@@ -21,6 +21,9 @@ class Client(Protocol):
     def cut(self) -> None:
         """Break off an answer that was begun and cannot be ended: the client must see that it is not whole."""
 
+    def peer(self) -> str:
+        """The client's address, ``host:port``; empty if it is gone."""
+
     def pause_body(self) -> None:
         """More of the request's body is not wanted for now."""
 

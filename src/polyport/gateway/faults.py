@@ -123,6 +123,15 @@ def target_not_supported(name: str, mode: str) -> ApiError:
     return invalid(text, "TARGET_CONTAINER_HOSTNAME_HEADER_NOT_SUPPORTED")
 
 
+def no_session(name: str, session: str) -> ApiError:
+    """The instance that has the session is not in the table."""
+    text = (
+        f"Session {session} of endpoint {name} is gone: the instance that held it is out of service. "
+        "Open a new one with SessionId NEW_SESSION."
+    )
+    return invalid(text, "SESSION_NOT_FOUND")
+
+
 def model_not_supported(name: str) -> ApiError:
     """``TargetModel``: there are no multi-model endpoints."""
     text = f"Endpoint {name} is not a multi-model endpoint and does not support target model header."
@@ -150,6 +159,18 @@ def no_capacity(name: str, variant: str) -> ApiError:
     """No healthy instance."""
     where = f"variant {variant} of endpoint {name}" if variant else f"endpoint {name}"
     return ApiError("ServiceUnavailable", f"No instance of {where} is healthy now. Try again.", 503)
+
+
+def too_many_connections() -> ApiError:
+    """A worker has as many clients as it may have."""
+    text = "Polyport has as many connections as it takes (the setting max_connections is the limit). Try again."
+    return ApiError("ServiceUnavailable", text, 503)
+
+
+def starved() -> ApiError:
+    """No file is left for a connection to the container."""
+    text = "Polyport has too many open files to reach the container (raise the limit, `ulimit -n`). Try again."
+    return ApiError("ServiceUnavailable", text, 503)
 
 
 def no_control(reason: str) -> ApiError:

@@ -32,6 +32,8 @@ _HOP = frozenset(
 #: Tells control under which request id this request is known; a client cannot set it.
 REQUEST_ID = b"x-polyport-request-id"
 HEALTH = b"/healthz"
+#: Methods that only read.
+SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
 class Forward:
@@ -113,10 +115,17 @@ class Forward:
             self._leave()
             client.finish()
 
+    def clogged(self) -> None:
+        """The whole request is in memory anyway."""
+
+    def cleared(self) -> None:
+        """See `clogged`."""
+
     def broken(self, upstream: Upstream, reason: str) -> None:
-        """The connection is gone; only if it was closed while idle, control has not seen the request."""
+        """The connection is gone. A kept one may have been closed while it was idle, or because control was killed in
+        the middle of this request, which looks alike; so only what changes nothing is asked again."""
         self._upstream = None
-        if upstream.is_reused and not upstream.heard:
+        if upstream.is_reused and not upstream.heard and self._request.method in SAFE:
             self._gateway.control.open(self)
         else:
             self._end_badly(faults.no_control_answer(reason))

@@ -4,27 +4,31 @@ import asyncio
 import random
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 from polyport.domain.routes import Address, RouteTable
 from polyport.errors import ApiError
-from polyport.gateway import calls, members, routes
+from polyport.gateway import access, calls, members, routes
 from polyport.gateway.bounded import BoundedPool
 from polyport.gateway.clock import Clock
 from polyport.gateway.connection import Connection
 from polyport.gateway.deadlines import Lane, Loop
-from polyport.gateway.exchange import Client, Exchange
+from polyport.gateway.exchange import Client, Exchange, Taker
 from polyport.gateway.forward import Forward
 from polyport.gateway.invocation import Invocation
 from polyport.gateway.options import Options
 from polyport.gateway.refusal import Refusal
 from polyport.gateway.request import Request
 from polyport.gateway.streaming import StreamedInvocation
+from polyport.gateway.surplus import Surplus
 from polyport.gateway.upstream import Pool
 
 Report = Callable[[str, str, str], object]
 """Tells control that a container does not answer: instance id, hostname, reason."""
 
+#: Control closes a connection that was idle for 5 seconds. Ours is closed before (see `Pool.sweep`): a request that
+#: meets control's closing on its way may not be sent again.
+CONTROL_IDLE_SWEEPS = 2
 #: Seconds between two reports of the same container.
 REPORT_INTERVAL = 1.0
 
@@ -49,6 +53,9 @@ class Gateway:
         self.clock = Clock()
         self.control = control
         self.connections: set[Connection] = set()
+        #: Clients too many, on their way out.
+        self.surplus: set[Surplus] = set()
+        self.most_connections = options.max_connections
         self.calls: Lane[Invocation] = Lane(loop, options.invocation_timeout, Invocation.expire)
         self.streams: Lane[Invocation] = Lane(loop, options.stream_timeout, Invocation.expire)
         #: Calls whose container has not begun its answer, if there is a limit to that.
@@ -56,6 +63,7 @@ class Gateway:
         if options.stage_timeout:
             self.stages = Lane(loop, options.stage_timeout, Invocation.expire)
         self.forwards: Lane[Forward] = Lane(loop, options.invocation_timeout, Forward.expire)
+        self.access_log = access.Log(options.access_log) if options.access_log else None
         self.index = routes.empty()
         #: No new connections, no further requests: the process is about to end.
         self.is_draining = False
@@ -71,10 +79,22 @@ class Gateway:
 
     # For connections
 
+    def accept(self) -> Connection | Surplus:
+        """What serves a new connection."""
+        return Connection(self) if len(self.connections) < self.most_connections else Surplus(self)
+
     def serve(self, client: Client, request: Request) -> Exchange:
         """The exchange that will answer the request; the caller starts it."""
         if not request.target.startswith(b"/endpoints/"):
             return Forward(self, client, request)
+        if self.access_log is not None:
+            client = entry = access.Entry(self.access_log, client, request)
+            # `take` is asked only of those that `serve_early` gives.
+            entry.exchange = cast(Taker, self._invoke(client, request))
+            return entry
+        return self._invoke(client, request)
+
+    def _invoke(self, client: Client, request: Request) -> Exchange:
         authorization = request.fields.get(b"authorization")
         owner = self._owner
         if authorization is not None:
@@ -83,10 +103,18 @@ class Gateway:
         try:
             call = calls.plan(request, self.index, owner, self._operations, self.draw, self.loop.time)
         except ApiError as error:
-            return Refusal(client, error, began if self.options.server_timing else None)
+            return Refusal(client, request.target, error, began if self.options.server_timing else None)
         if call[-1]:
             return StreamedInvocation(self, client, request, call, self.streams)
         return Invocation(self, client, request, call, self.calls)
+
+    def serve_early(self, client: Client, request: Request) -> Taker | None:
+        """The exchange for a request whose body is still coming, of which the length is known; the caller starts it.
+        ``None``: it is served when it is whole, or refused."""
+        exchange = self.serve(client, request)
+        if isinstance(exchange, access.Entry):
+            return exchange if isinstance(exchange.exchange, Invocation) else None
+        return exchange if isinstance(exchange, Invocation) else None
 
     def connection_line(self, request: Request) -> bytes:
         """The header line that tells a client whether its connection goes on, where that is not self-evident."""
@@ -137,12 +165,15 @@ class Gateway:
 
     def sweep(self) -> None:
         """Once a second: who had time enough?"""
-        for connection in tuple(self.connections):
-            connection.sweep()
+        clients: list[Connection | Surplus] = [*self.connections, *self.surplus]
+        for client in clients:
+            client.sweep()
         for instance in self.index.instances.values():
             for container in instance.containers:
                 container.pool.sweep()
         self.control.sweep()
+        if self.access_log is not None:
+            self.access_log.flush()
 
     def drain(self) -> None:
         """Finish what is in flight and take nothing more. ``on_idle`` is called when the last client is gone."""
@@ -154,14 +185,17 @@ class Gateway:
 
     def close(self) -> None:
         """Let go of everything, finished or not."""
-        for connection in tuple(self.connections):
-            connection.transport.abort()
+        clients: list[Connection | Surplus] = [*self.connections, *self.surplus]
+        for client in clients:
+            client.transport.abort()
         for instance in (*self.index.instances.values(), *self._draining.values()):
             instance.close()
         self.control.close()
         for lane in (self.calls, self.streams, self.stages, self.forwards):
             if lane is not None:
                 lane.close()
+        if self.access_log is not None:
+            self.access_log.close()
 
     def _retire(self, instance: routes.Instance) -> None:
         instance.is_retired = True
@@ -189,4 +223,4 @@ def unix_pool(loop: asyncio.AbstractEventLoop, path: str) -> Pool:
     def connect(factory: Callable[[], Any]) -> Any:
         return loop.create_unix_connection(factory, path)
 
-    return Pool(connect)
+    return Pool(connect, CONTROL_IDLE_SWEEPS)

@@ -4,6 +4,7 @@ All others stay behind, as SageMaker does it. Values come from parsers that refu
 add a header.
 """
 
+from polyport.gateway import sessions
 from polyport.gateway.request import Fields, Headers
 
 #: What a container is told when the client did not say what it sends: what HTTP makes of that.
@@ -49,7 +50,7 @@ def to_container(members: Fields) -> bytes:
         for name, opening in _TO_CONTAINER:
             value = members.get(name)
             if value is not None:
-                lines += opening + value
+                lines += opening + (value if name is not SESSION else sessions.split(value)[0])
     return lines
 
 
@@ -65,14 +66,25 @@ def from_container(headers: Headers) -> Fields:
     return fields
 
 
-def to_client(fields: Fields) -> bytes:
-    """Lines (each ends with its line end) that pass on what containers said besides type and length."""
+def to_client(fields: Fields, mark: bytes) -> bytes:
+    """Lines (each ends with its line end) that pass on what containers said besides type and length. ``mark`` tells of
+    which instance a session is."""
     lines = b""
     for name, opening in _TO_CLIENT:
         value = fields.get(name)
         if value is not None:
-            lines += opening + value + b"\r\n"
+            lines += opening + (value if name is CUSTOM else sessions.marked(value, mark)) + b"\r\n"
     return lines
+
+
+def last_lines(fields: Fields, length: int) -> bytes:
+    """The last lines of the head of an answer that has a length (bytes), for the client; nothing if they depend on
+    more than the answer."""
+    if fields.keys() - {TYPE, LENGTH}:
+        return b""
+    kind = fields.get(TYPE)
+    opening = b"" if kind is None else b"Content-Type: %b\r\n" % kind
+    return b"%bContent-Length: %d\r\n\r\n" % (opening, length)
 
 
 def chunked(parts: list[bytes], *, is_last: bool) -> list[bytes]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from polyport.gateway import faults, headers, routes, timing
+from polyport.gateway import access, faults, headers, routes, sessions, timing
+from polyport.gateway.inflow import MOST_KEPT, MOST_PIECES, Inflow
 from polyport.gateway.request import NO_FIELDS, Fields
+from polyport.gateway.upstream import STARVED
 
 if TYPE_CHECKING:
     from polyport.errors import ApiError
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 MAX_ERROR_BODY = 64 * 1024
 #: Below this (bytes), joining head and body costs less than a second buffer.
 JOIN_LIMIT = 64 * 1024
+#: An answer goes on to the next stage before it is whole from so many bytes on.
+RELAY_FROM = 64 * 1024
 
 
 class Invocation:
@@ -44,8 +48,10 @@ class Invocation:
         "_endpoint",
         "_extra",
         "_gateway",
+        "_inflow",
         "_instance",
         "_is_chunked",
+        "_is_repeatable",
         "_lane",
         "_last",
         "_paused",
@@ -86,6 +92,10 @@ class Invocation:
         self._extra = headers.to_container(request.members)
         self._body = request.body
         self._size = request.size
+        #: The rest of the body, if it is still coming.
+        self._inflow: Inflow | None = None
+        #: The body is in memory from its first byte.
+        self._is_repeatable = True
         # What has come back: of a stage whose answer is not passed on, and of headers for the client
         self._collected: list[bytes] = []
         self._collected_size = 0
@@ -105,7 +115,32 @@ class Invocation:
         """Set out."""
         self._instance.outstanding += 1
         self._lane.add(self)
+        request = self._request
+        if not request.is_whole:
+            self._inflow = Inflow(self._client, request.size - sum(map(len, request.body)))
         self._go()
+
+    def take(self, piece: bytes) -> None:
+        """The next piece of the client's body. If the container has answered without waiting for it, it is not sent."""
+        if self._inflow is not None and self._inflow.source is None:
+            self._renew()
+            self._supply([piece])
+
+    def stalled(self) -> None:
+        """The client does not go on with its body."""
+        self._end_badly(faults.too_slow(), faults.STREAM_BROKEN)
+
+    def way(self) -> access.Way:
+        """For the access log."""
+        containers = self._instance.containers
+        return access.Way(
+            self._endpoint.name,
+            self._variant.name,
+            self._instance.id,
+            [containers[place].hostname for place in self._stages],
+            {container.hostname: access.milliseconds(seconds) for container, seconds in self._took},
+            self.failure,
+        )
 
     # What the client and the clock do
 
@@ -127,7 +162,14 @@ class Invocation:
 
     def expire(self) -> None:
         """The call's time is over."""
-        self._end_badly(faults.timed_out(self._place()), faults.TIME_EXCEEDED)
+        inflow, container = self._inflow, self._stage
+        if inflow is not None and self._upstream is not None and not inflow.is_clogged:
+            if inflow.giver is None:
+                # The container waits for the client, whose time its connection keeps.
+                self._renew()
+                return
+            container = inflow.giver[1]
+        self._end_badly(faults.timed_out(self._place(container)), faults.TIME_EXCEEDED, container)
 
     # What the upstream does
 
@@ -139,10 +181,8 @@ class Invocation:
         self._upstream = upstream
         upstream.begin(self)
         self._sent = monotonic()
-        if self._gateway.stages is not None:
-            # Anew, if it is another stage, or another connection.
-            self._gateway.stages.discard(self)
-            self._gateway.stages.add(self)
+        if self._gateway.stages is not None and self._inflow is None:
+            self._limit_stage(self._gateway.stages)
         head = (
             self._stage.head,
             b"Content-Type: ",
@@ -156,12 +196,29 @@ class Invocation:
             upstream.transport.write(b"".join((*head, *self._body)))
         else:
             upstream.transport.writelines((b"".join(head), *self._body))
+        if self._inflow is not None:
+            self._open_inflow(upstream, self._inflow)
         if self._paused:
             upstream.transport.pause_reading()
+
+    def clogged(self) -> None:
+        """The container takes no more: nor do we."""
+        if self._inflow is not None:
+            self._inflow.is_clogged = True
+            self._inflow.pause()
+
+    def cleared(self) -> None:
+        """The container takes more."""
+        if self._inflow is not None:
+            self._inflow.is_clogged = False
+            self._inflow.resume()
 
     def refused(self, reason: str) -> None:
         """Nothing was sent, so another instance may be tried."""
         if self._done:
+            return
+        if reason == STARVED:
+            self._end_badly(faults.starved(), faults.STREAM_BROKEN)
             return
         gateway, instance = self._gateway, self._instance
         gateway.report(instance, self._stage.hostname, reason)
@@ -175,7 +232,11 @@ class Invocation:
             self._end_badly(faults.throttled(self._place()), faults.STREAM_BROKEN)
 
     def received(self, upstream: Upstream) -> None:
-        """The last stage's success goes on to the client; all else is taken whole."""
+        """The last stage's success goes on to the client, an earlier one's to the next stage; errors are whole."""
+        if self._inflow is not None and upstream is self._inflow.source:
+            parts, upstream.parts = upstream.parts, []
+            self._supply(parts)
+            return
         if self._gateway.stages is not None:
             self._gateway.stages.discard(self)
         if self._position == self._last and 200 <= upstream.status < 300:
@@ -185,9 +246,13 @@ class Invocation:
 
     def broken(self, upstream: Upstream, reason: str) -> None:
         """The connection is gone. Whether the container has the request decides if it may be sent again."""
+        if self._inflow is not None and upstream is self._inflow.source:
+            self._end_for_giver(self._inflow, reason)
+            return
         self._upstream = None
-        if upstream.is_reused and not upstream.heard:
+        if upstream.is_reused and not upstream.heard and self._is_repeatable:
             # It was closed while it was idle. A new connection tells for certain.
+            self.cleared()
             self._stage.pool.open(self)
             return
         self._gateway.report(self._instance, self._stage.hostname, reason)
@@ -206,6 +271,9 @@ class Invocation:
     def _turn(self) -> bool:
         """Go on in another instance, at the same stage, if there is one that was not tried."""
         gateway, instance = self._gateway, self._instance
+        if sessions.split(self._request.members.get(headers.SESSION, b""))[1]:
+            # No other has the session.
+            return False
         self._tried = [*(self._tried or ()), instance]
         other = routes.choose_instance(self._variant, gateway.draw, gateway.loop.time, self._tried)
         if other is None:
@@ -240,13 +308,12 @@ class Invocation:
     def _head(self, upstream: Upstream, length: int | None) -> tuple[bytes, ...]:
         """Status line and headers of the answer. ``length`` (bytes), if the body is already known."""
         request, gateway = self._request, self._gateway
-        fields = headers.from_container(upstream.headers)
-        # First, for it decides whether the connection can go on.
-        stated = fields.pop(headers.LENGTH, None)
-        framing = self._framing(stated if length is None else b"%d" % length)
-        content_type = fields.pop(headers.TYPE, None)
-        if self._said:
-            fields = {**self._said, **fields}
+        if not request.is_whole:
+            # What is still coming is thrown away.
+            request.keep_alive = False
+        # First, for they decide whether the connection can go on.
+        lines = upstream.lines if length is not None and not self._said else b""
+        lines = lines or self._last_lines(upstream, length)
         return (
             b"HTTP/1.1 200 OK\r\nx-amzn-RequestId: ",
             request.id,
@@ -255,10 +322,18 @@ class Invocation:
             gateway.clock.date,
             gateway.connection_line(request),
             self._timing_line(),
-            self._type_lines(content_type),
-            headers.to_client(fields) if fields else b"",
-            framing,
+            lines,
         )
+
+    def _last_lines(self, upstream: Upstream, length: int | None) -> bytes:
+        fields = headers.from_container(upstream.headers)
+        stated = fields.pop(headers.LENGTH, None)
+        framing = self._framing(stated if length is None else b"%d" % length)
+        type_lines = self._type_lines(fields.pop(headers.TYPE, None))
+        if self._said:
+            fields = {**self._said, **fields}
+        said = headers.to_client(fields, self._instance.mark) if fields else b""
+        return b"".join((type_lines, said, framing))
 
     def _framing(self, length: bytes | None) -> bytes:
         """How the end of the body will be known: the last header and the empty line."""
@@ -283,19 +358,41 @@ class Invocation:
             if upstream.ended or size > MAX_ERROR_BODY:
                 self._report_model_error(upstream, is_cut=not upstream.ended)
         elif size > self._gateway.options.max_body_bytes:
-            following = self._instance.containers[self._stages[self._position + 1]].label
-            limit = self._gateway.options.max_body_bytes
-            self._end_badly(faults.too_much_between(self._place(), following, size, limit), faults.STREAM_BROKEN)
+            self._refuse_size(size)
         elif upstream.ended:
             self._advance(upstream, size)
+        elif size >= RELAY_FROM and self._inflow is None:
+            self._relay(upstream)
 
     def _report_model_error(self, upstream: Upstream, *, is_cut: bool) -> None:
         body = b"".join(self._collected)
         error = faults.model_error(self._place(), upstream.status, body, is_whole=True, is_cut=is_cut)
         self._end_badly(error, faults.STREAM_BROKEN)
 
-    def _advance(self, upstream: Upstream, size: int) -> None:
-        """The answer of this stage is the request of the next."""
+    def _relay(self, upstream: Upstream) -> None:
+        """So much of an answer is there that the next stage can begin. Without a length it is taken whole: containers
+        are never sent chunks."""
+        stated = headers.from_container(upstream.headers).get(headers.LENGTH)
+        if stated is not None:
+            size, came = int(stated), self._collected_size
+            if size > self._gateway.options.max_body_bytes:
+                self._refuse_size(size)
+            else:
+                giver = self._instance, self._stage
+                self._advance(upstream, size, Inflow(self._client, size - came, upstream, giver))
+
+    def _refuse_size(self, size: int) -> None:
+        limit = self._gateway.options.max_body_bytes
+        following = self._instance.containers[self._stages[self._position + 1]].label
+        self._end_badly(faults.too_much_between(self._place(), following, size, limit), faults.STREAM_BROKEN)
+
+    def _advance(self, upstream: Upstream, size: int, rest: Inflow | None = None) -> None:
+        """The answer of this stage is the request of the next. ``rest``: what is still to come of it."""
+        if self._inflow is not None:
+            # It has answered without its whole request.
+            upstream.spoil()
+            self._inflow.end()
+        self._inflow, self._is_repeatable = rest, True
         fields = headers.from_container(upstream.headers)
         self._content_type = fields.pop(headers.TYPE, headers.DEFAULT_TYPE)
         fields.pop(headers.LENGTH, None)
@@ -314,8 +411,54 @@ class Invocation:
         self._tried = None
         self._took.append((left, monotonic() - self._sent))
         self._sent = 0.0
-        upstream.release()
+        if rest is None:
+            upstream.release()
         self._go()
+
+    def _open_inflow(self, upstream: Upstream, inflow: Inflow) -> None:
+        """The part of the body that is there was sent."""
+        self._is_repeatable = upstream.is_reused
+        if not self._is_repeatable:
+            self._body.clear()
+        inflow.resume()
+
+    def _supply(self, pieces: list[bytes]) -> None:
+        """More of a body that goes on while it comes."""
+        inflow, upstream = self._inflow, self._upstream
+        assert inflow is not None, "it is not whole"
+        inflow.owed -= sum(map(len, pieces))
+        if upstream is None:
+            self._body += pieces
+            inflow.pause()
+        else:
+            if self._is_repeatable:
+                self._body += pieces
+                if self._size - inflow.owed > MOST_KEPT or len(self._body) > MOST_PIECES or upstream.heard:
+                    self._is_repeatable = False
+                    self._body.clear()
+            upstream.transport.writelines(pieces)
+        if not inflow.owed:
+            self._inflow = None
+            inflow.end()
+            if self._gateway.stages is not None and upstream is not None and not upstream.heard:
+                self._limit_stage(self._gateway.stages)
+
+    def _renew(self) -> None:
+        """A container's time begins when the client has done its part."""
+        self._lane.discard(self)
+        self._lane.add(self)
+
+    def _limit_stage(self, stages: Lane[Invocation]) -> None:
+        """The container has its whole request; now its time runs. Anew, if it is another stage or connection."""
+        stages.discard(self)
+        stages.add(self)
+
+    def _end_for_giver(self, inflow: Inflow, reason: str) -> None:
+        """The stage before broke off in its answer."""
+        assert inflow.giver is not None, "it has a source"
+        instance, container = inflow.giver
+        self._gateway.report(instance, container.hostname, reason)
+        self._end_badly(faults.no_answer(self._place(container)), faults.STREAM_BROKEN, container)
 
     def _timing_line(self) -> bytes:
         """Where the time went. Ends the time of the stage whose turn it is."""
@@ -330,11 +473,13 @@ class Invocation:
         self._leave()
         client.finish()
 
-    def _end_badly(self, error: ApiError, reason: faults.Interruption) -> None:
+    def _end_badly(
+        self, error: ApiError, reason: faults.Interruption, container: routes.Container | None = None
+    ) -> None:
         """Tell the client: by an error if nothing was answered yet, else as the answer's form permits."""
         if self._done:
             return
-        label = self._stage.label
+        label = (container or self._stage).label
         client = self._client
         self.failure = error.code
         lines = b"" if self._begun else self._timing_line()
@@ -359,12 +504,17 @@ class Invocation:
         else:
             if self._paused:
                 upstream.transport.resume_reading()
+            if self._inflow is not None:
+                upstream.spoil()
             upstream.release()
+        if self._inflow is not None:
+            self._inflow.end()
+            self._inflow = None
         self._lane.discard(self)
         if self._gateway.stages is not None:
             self._gateway.stages.discard(self)
         self._gateway.release(self._instance)
 
-    def _place(self) -> faults.Place:
-        endpoint = self._endpoint
-        return faults.Place(endpoint.account, endpoint.region, endpoint.name, self._stage.label)
+    def _place(self, container: routes.Container | None = None) -> faults.Place:
+        endpoint, label = self._endpoint, (container or self._stage).label
+        return faults.Place(endpoint.account, endpoint.region, endpoint.name, label)

@@ -5,22 +5,27 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from polyport.gateway import faults, timing
+from polyport.gateway import access, faults, routes, timing
 
 if TYPE_CHECKING:
     from polyport.errors import ApiError
     from polyport.gateway.exchange import Client
+
+#: Characters of an endpoint's name.
+MAX_NAME = 63
 
 
 class Refusal:
     """Answers with an error, at once. ``began`` (seconds, monotonic): when the call was looked at; ``None``: the answer
     does not tell how long that took."""
 
-    __slots__ = ("_began", "_client", "_error")
+    __slots__ = ("_began", "_client", "_error", "_target")
 
-    def __init__(self, client: Client, error: ApiError, began: float | None) -> None:
+    def __init__(self, client: Client, target: bytes, error: ApiError, began: float | None) -> None:
         self._client = client
-        self._error = error
+        self._target = target
+        # A traceback holds the frames that hold this: a cycle for every refused call.
+        self._error = error.with_traceback(None)
         self._began = began
 
     def __repr__(self) -> str:
@@ -30,6 +35,11 @@ class Refusal:
         """Answer."""
         lines = b"" if self._began is None else timing.line(monotonic() - self._began, ())
         self._client.fail(self._error, lines)
+
+    def way(self) -> access.Way:
+        """For the access log: the endpoint as the client wrote it, whether there is one or not."""
+        parsed = routes.parse_target(self._target)
+        return access.Way(parsed[0][:MAX_NAME] if parsed else "", error=self._error.code)
 
     def crashed(self) -> None:
         """A mistake of ours, before anything was written."""

@@ -67,6 +67,7 @@ class Request:
         "is_legacy",
         "is_whole",
         "keep_alive",
+        "known",
         "members",
         "method",
         "size",
@@ -89,6 +90,8 @@ class Request:
         self.keep_alive = True
         #: HTTP/1.0: knows no chunks, and keeps a connection only when told so.
         self.is_legacy = False
+        #: Its head, if that is a known one.
+        self.known: Known | None = None
 
     def __repr__(self) -> str:
         return f"<Request {self.id!r} {self.method!r} {self.target!r} {self.size} bytes>"
@@ -131,6 +134,43 @@ class Request:
             self.members[name] = value
         else:
             _joined(name, self.members[name], value)
+
+
+class Known:
+    """A head that was read before, of a request of HTTP/1.1 that keeps its connection. Nobody writes to its parts."""
+
+    __slots__ = ("fields", "headers", "keeps", "members", "method", "size", "target")
+
+    def __init__(self, request: Request) -> None:
+        self.method = request.method
+        self.target = request.target
+        self.headers = request.headers
+        self.fields = request.fields
+        self.members = request.members
+        #: Of the body.
+        self.size = request.size
+        #: The operation whose constraints it was found to keep.
+        self.keeps: object = None
+
+    def request(self, identity: bytes, body: bytes) -> Request:
+        """A request with this head."""
+        made: Request = _new(Request)
+        made.id = identity
+        made.method = self.method
+        made.target = self.target
+        made.headers = self.headers
+        made.fields = self.fields
+        made.members = self.members
+        made.body = [body]
+        made.size = self.size
+        made.is_whole = made.keep_alive = True
+        made.is_legacy = False
+        made.known = self
+        return made
+
+
+#: Without `Request.__init__`, every value of which would be written over.
+_new = object.__new__
 
 
 def meaning(spelling: bytes) -> bytes:

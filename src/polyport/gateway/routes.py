@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable
 from urllib.parse import unquote_to_bytes
 
 from polyport.domain.routes import Address, EndpointRoute, InstanceRoute, RouteTable, VariantRoute
-from polyport.gateway import timing
+from polyport.gateway import sessions, timing
 from polyport.gateway.upstream import Pool
 
 #: Seconds for which an instance that refused a connection is chosen only when there is no other.
 AVOIDED_FOR = 1.0
 #: Host name of the only container of a model, as SageMaker's containers see it.
 SINGLE_HOST = "model.aws.local"
+#: Ends of the paths that calls go to.
+OPERATIONS = (b"invocations", b"invocations-response-stream")
 _SAFE = re.compile(r"[!-~]*")
 _TARGET = re.compile(rb"/endpoints/([^/?#]*)/([^/?#]*)(?:[?#].*)?", re.DOTALL)
 
@@ -60,10 +62,21 @@ class Instance:
     def __repr__(self) -> str:
         return f"<Instance {self.id} outstanding={self.outstanding} retired={self.is_retired}>"
 
+    @property
+    def mark(self) -> bytes:
+        """Ends the ids of its sessions."""
+        return sessions.mark(self.id)
+
     def close(self) -> None:
         """Let its idle connections go; those in use go when their call ends."""
         for container in self.containers:
             container.pool.close()
+
+    def reopen(self) -> None:
+        """It is in the table again, after it had left."""
+        self.is_retired = False
+        for container in self.containers:
+            container.pool.is_closed = False
 
 
 class Variant:
@@ -90,6 +103,8 @@ class Variant:
         self.all_stages = tuple(range(len(route.hostnames)))
         self.instances = instances
         self.is_least_outstanding = route.routing_strategy == "LEAST_OUTSTANDING_REQUESTS"
+        if not _SAFE.fullmatch(route.name):
+            raise ValueError(f"the variant name {route.name!r} cannot be in a header")
         self.header = b"x-Amzn-Invoked-Production-Variant: %b\r\n" % route.name.encode()
 
 
@@ -97,14 +112,17 @@ class Endpoint:
     """One endpoint that may be invoked. ``shares`` are the variants that untargeted calls are drawn from, each with
     the sum of the weights up to it."""
 
-    __slots__ = ("account", "name", "region", "shares", "total", "variants")
+    __slots__ = ("account", "name", "paths", "region", "route", "shares", "total", "variants")
 
     def __init__(self, route: EndpointRoute, variants: tuple[Variant, ...]) -> None:
+        self.route = route
         self.account = route.account
         self.region = route.region
         self.name = route.name
         self.variants = variants
         self.shares, self.total = _shares(variants)
+        #: As clients write them: names that can be created need no percent-encoding.
+        self.paths = tuple((b"/endpoints/%b/%b" % (route.name.encode(), end), end) for end in OPERATIONS)
 
 
 class Index:
@@ -118,11 +136,10 @@ class Index:
         self._endpoints = {(one.account, one.region, one.name): one for one in endpoints}
         self._unavailable = {(account, region, name): status for account, region, name, status in table.unavailable}
         self._targets: dict[tuple[str, str], dict[bytes, tuple[Endpoint, bytes]]] = {}
-        for (account, region, name), endpoint in self._endpoints.items():
+        for (account, region, _), endpoint in self._endpoints.items():
             targets = self._targets.setdefault((account, region), {})
-            for operation in (b"invocations", b"invocations-response-stream"):
-                # As clients write it: names that can be created need no percent-encoding.
-                targets[b"/endpoints/%b/%b" % (name.encode(), operation)] = (endpoint, operation)
+            for path, operation in endpoint.paths:
+                targets[path] = (endpoint, operation)
 
     def __len__(self) -> int:
         return len(self._endpoints)
@@ -147,10 +164,17 @@ def empty() -> Index:
 
 
 def build(table: RouteTable, previous: Index, draining: dict[str, Instance], open_pool: OpenPool) -> Index:
-    """The index of a new table. Instances of the previous one, and ``draining`` ones that come back, are kept."""
+    """The index of a new table. Instances of the previous one, and ``draining`` ones that come back, are kept; so are
+    endpoints of which nothing changed, that is, nearly all: a table of a thousand must not hold up calls."""
     instances: dict[str, Instance] = {}
     endpoints = []
     for route in table.endpoints:
+        same = previous.endpoint((route.account, route.region), route.name)
+        if same is not None and same.route == route:
+            endpoints.append(same)
+            for kept in same.variants:
+                instances.update((one.id, one) for one in kept.instances)
+            continue
         variants = []
         for variant in route.variants:
             for instance in variant.instances:
@@ -219,7 +243,8 @@ def _shares(variants: tuple[Variant, ...]) -> tuple[list[tuple[float, Variant]],
 
 def _instance(route: InstanceRoute, variant: VariantRoute, known: Instance | None, open_pool: OpenPool) -> Instance:
     if known is not None and known.route == route:
-        known.is_retired = False
+        if known.is_retired:
+            known.reopen()
         return known
     containers = tuple(
         _container(hostname, address, variant.mode, open_pool(address))

@@ -7,6 +7,7 @@ gateway's own.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 #: What a metric's name may hold (RFC 9110, token).
@@ -23,6 +24,7 @@ Times = Sequence[tuple[Stage, float]]
 """Stages in their order, with seconds."""
 
 
+@lru_cache(4096)
 def opening(hostname: str) -> bytes:
     """What stands before the milliseconds of a stage. Whatever the hostname holds, it stays one name."""
     return f", {_NO_TOKEN.sub('_', hostname)};dur=".encode()

@@ -1,13 +1,14 @@
 """Connections to containers and to control: kept alive, used by one exchange at a time, never reused in doubt."""
 
 import asyncio
+import errno
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from httptools import HttpParserError, HttpResponseParser
 
-from polyport.gateway import request
+from polyport.gateway import headers, heads, request
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +17,9 @@ CONNECT_TIMEOUT = 2.0
 MAX_IDLE = 128
 #: Sweeps (one a second) after which an idle connection is closed.
 IDLE_SWEEPS = 60
+#: Why there is no connection when that is no fault of whom it was for.
+STARVED = "this worker has too many open files"
+_STARVING = (errno.EMFILE, errno.ENFILE)
 
 
 class User(Protocol):
@@ -29,6 +33,12 @@ class User(Protocol):
 
     def received(self, upstream: "Upstream") -> None:
         """There is news in ``status``, ``headers``, ``parts`` or ``ended``; ``status`` is known."""
+
+    def clogged(self) -> None:
+        """The request is not taken as fast as it comes."""
+
+    def cleared(self) -> None:
+        """It is taken again."""
 
     def broken(self, upstream: "Upstream", reason: str) -> None:
         """The answer will not come, or not to its end. The connection is gone."""
@@ -44,10 +54,11 @@ Connect = Callable[[Callable[[], "Upstream"]], Awaitable[tuple[Any, "Upstream"]]
 class Pool:
     """The connections to one address. The last one used is the first to be used again, so the others can age."""
 
-    __slots__ = ("_connect", "_opening", "idle", "is_closed")
+    __slots__ = ("_connect", "_idle_sweeps", "_opening", "idle", "is_closed")
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect, idle_sweeps: int = IDLE_SWEEPS) -> None:
         self._connect = connect
+        self._idle_sweeps = idle_sweeps
         self._opening: set[asyncio.Task[None]] = set()
         self.idle: list[Upstream] = []
         self.is_closed = False
@@ -87,7 +98,7 @@ class Pool:
         """Once a second: close what was idle for long."""
         for upstream in self.idle:
             upstream.sweeps += 1
-        if self.idle and self.idle[0].sweeps > IDLE_SWEEPS:
+        while self.idle and self.idle[0].sweeps > self._idle_sweeps:
             self.idle.pop(0).transport.close()
 
     def close(self) -> None:
@@ -115,7 +126,7 @@ class Pool:
         except TimeoutError:
             return None, "connecting timed out"
         except OSError as error:
-            return None, error.strerror or str(error)
+            return None, STARVED if error.errno in _STARVING else error.strerror or str(error)
         name = upstream.transport.get_extra_info("sockname")
         # Linux can connect a socket to itself when the port is one of those it gives to clients and nobody listens.
         if name and name == upstream.transport.get_extra_info("peername"):
@@ -129,13 +140,16 @@ class Upstream(asyncio.Protocol):
 
     __slots__ = (
         "_fed",
+        "_has_looked",
         "_is_last",
+        "_left",
         "_parser",
         "_user",
         "ended",
         "headers",
         "heard",
         "is_reused",
+        "lines",
         "parts",
         "pool",
         "status",
@@ -154,6 +168,8 @@ class Upstream(asyncio.Protocol):
         #: 0 until the head of the final answer is there.
         self.status = 0
         self.headers: request.Headers = []
+        #: What a client is told of them when nothing else is to be told; empty: not prepared.
+        self.lines = b""
         #: Pieces of the body; whoever reads them leaves an empty list.
         self.parts: list[bytes] = []
         self.ended = False
@@ -161,6 +177,9 @@ class Upstream(asyncio.Protocol):
         self.heard = False
         #: Bytes since the last that were of use.
         self._fed = 0
+        #: Bytes to come of a body that needs no parser, because its length is known.
+        self._left = 0
+        self._has_looked = False
         self._is_last = False
 
     def __repr__(self) -> str:
@@ -171,10 +190,17 @@ class Upstream(asyncio.Protocol):
         self._user = user
         self.status = 0
         self.headers = []
+        self.lines = b""
         self.parts = []
         self.ended = False
         self.heard = False
         self._fed = 0
+        self._left = 0
+        self._has_looked = False
+
+    def spoil(self) -> None:
+        """The request was not sent to its end, so nothing else can follow it."""
+        self._is_last = True
 
     def release(self) -> None:
         """The user has all it wants. Only a connection on which nothing can still come is kept."""
@@ -196,7 +222,17 @@ class Upstream(asyncio.Protocol):
             # Nobody asked: an answer now would be taken for that of the next request.
             self._drop()
             return
-        self.heard = True
+        is_first, self.heard = not self.heard, True
+        if is_first:
+            found = heads.find_answer(data)
+            if found is not None:
+                (self.status, self.headers, _, self.lines), body = found
+                self.parts = [body]
+                self.ended = True
+                self._tell(user)
+                return
+        if self._left:
+            data = self._take_body(data)
         self._fed += len(data)
         try:
             self._parser.feed_data(data)
@@ -210,6 +246,10 @@ class Upstream(asyncio.Protocol):
         elif self.status:
             # As in `_tell`; here it is on the hot path.
             try:
+                if is_first and self.ended and not self._is_last:
+                    heads.keep_answer(data, self.status, self.headers, sum(map(len, self.parts)))
+                elif not self.ended and not self._has_looked:
+                    self._look_ahead()
                 user.received(self)
             except Exception:
                 log.exception("an exchange failed")
@@ -224,10 +264,12 @@ class Upstream(asyncio.Protocol):
         self._parser = None  # type: ignore[assignment]
 
     def pause_writing(self) -> None:
-        """The request's body is in memory anyway."""
+        if self._user is not None:
+            self._user.clogged()
 
     def resume_writing(self) -> None:
-        """See `pause_writing`."""
+        if self._user is not None:
+            self._user.cleared()
 
     # Parser callbacks
 
@@ -265,6 +307,27 @@ class Upstream(asyncio.Protocol):
             self.ended = True
 
     # What may have to be done
+
+    def _take_body(self, data: bytes) -> bytes:
+        """Take from the data what belongs to the body; returns the rest."""
+        left, rest = self._left, b""
+        if len(data) > left:
+            data, rest = data[:left], data[left:]
+        self.parts.append(data)
+        self._left = left - len(data)
+        self.ended = not self._left
+        return rest
+
+    def _look_ahead(self) -> None:
+        """The head is there, the body is not whole. What is still to come of a large one needs no parser, which would
+        copy it. All that came is in ``parts`` the first time, so it is the only time."""
+        self._has_looked = True
+        fields = headers.from_container(self.headers)
+        left = int(fields.get(headers.LENGTH, b"0")) - sum(map(len, self.parts))
+        if left >= request.BULK:
+            self._left, self._fed = left, 0
+            # The old one is in the middle of a message for ever.
+            self._parser = HttpResponseParser(self)
 
     def _tell(self, user: User) -> None:
         try:

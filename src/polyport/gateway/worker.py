@@ -20,7 +20,6 @@ import uvloop
 
 from polyport.domain.routes import RouteTable
 from polyport.gateway.channel import Channel
-from polyport.gateway.connection import Connection
 from polyport.gateway.gateway import Gateway, tcp_pool, unix_pool
 from polyport.gateway.options import Options
 
@@ -30,6 +29,10 @@ BACKLOG = 1024
 #: Exit status when starting again would not help (EX_CONFIG).
 EXIT_USAGE = 78
 PR_SET_PDEATHSIG = 1
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+#: Open files that are no connection of an invocation.
+RESERVED_FILES = 128
 
 
 class Worker:
@@ -55,6 +58,7 @@ class Worker:
             on_drained=self._channel.acknowledge,
         )
         self.gateway.on_idle = self._idle.set
+        self.gateway.most_connections = most_connections(options.max_connections)
 
     def stop(self) -> None:
         """Begin to end."""
@@ -95,9 +99,7 @@ class Worker:
 
     async def _accept(self) -> None:
         await self._has_table.wait()
-        self._server = await self._loop.create_server(
-            lambda: Connection(self.gateway), sock=self._listener, backlog=BACKLOG
-        )
+        self._server = await self._loop.create_server(self.gateway.accept, sock=self._listener, backlog=BACKLOG)
         log.info("%s serves %s:%d", self._options.name, *self._listener.getsockname()[:2])
         # What is here now stays: the collector need not look at it again and again.
         gc.collect()
@@ -123,6 +125,11 @@ class Worker:
         if self._options.parent and os.getppid() != self._options.parent:
             self.stop()
         self.gateway.sweep()
+        if self._server is not None and not self._stopping.is_set() and self._listener.fileno() < 0:
+            # When files run out, libuv turns clients away by a trick that can fail; uvloop then closes the port for
+            # good and says nothing.
+            self._failure = OSError("the port was closed: too many open files")
+            self.stop()
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -149,6 +156,25 @@ def allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def most_connections(wanted: int) -> int:
+    """As many as are wanted, but each may need a second one to a container, and some files are ours."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return wanted
+    most = min(wanted, max(1, (limit - min(RESERVED_FILES, limit // 4)) // 2))
+    if most < wanted:
+        log.info("at most %d connections are taken: %d files may be open", most, limit)
+    return most
+
+
+def keep_heap() -> None:
+    """Let malloc (glibc's; elsewhere nothing happens) reuse the memory of a body's pieces. Left alone it asks the
+    kernel for each anew and gives it back at once, and for large bodies a third of the time goes to page faults."""
+    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, 1024 * 1024)
+        libc.mallopt(M_TRIM_THRESHOLD, 2 * 1024 * 1024)
+
+
 def follow(parent: int) -> None:
     """Get SIGTERM when the parent ends, however it ends (Linux; elsewhere the tick looks)."""
     if sys.platform.startswith("linux"):
@@ -172,6 +198,7 @@ def run(options: Options) -> int:
     if options.parent:
         follow(options.parent)
     allow_many_files()
+    keep_heap()
     try:
         listener = bind(options.host, options.port)
     except OSError as error:
