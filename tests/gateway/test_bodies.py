@@ -17,7 +17,7 @@ from gateway.fakes import (
     variant,
 )
 from polyport.gateway import connection as connection_module
-from polyport.gateway import invocation
+from polyport.gateway import invocation, reader
 from polyport.gateway.connection import EARLY
 
 SIZE = 400_000
@@ -120,7 +120,7 @@ def test_a_client_that_falls_asleep_in_its_body_is_given_up(world: World, piece:
     client = begin(world)
     container = world.pool(1).accept()
     at = EARLY + HEAD_SIZE
-    for _ in range(connection_module.BODY_SWEEPS + 1):
+    for _ in range(reader.BODY_SWEEPS + 1):
         if container.aborted:
             break
         if piece:
@@ -154,7 +154,7 @@ def test_a_slow_container_stops_the_client(world: World) -> None:
     assert not client.paused
     container.protocol.pause_writing()
     assert client.paused
-    for _ in range(connection_module.BODY_SWEEPS + 2):
+    for _ in range(reader.BODY_SWEEPS + 2):
         world.gateway.sweep()
     assert not container.aborted
     container.protocol.resume_writing()

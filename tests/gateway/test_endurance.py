@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import signal
 import socket
@@ -47,7 +48,7 @@ class Stage:
         self.ports: list[int] = json.loads(self.crowd.stdout.readline())
         self.version = 0
         self.publish(*self.endpoints())
-        arguments = options_module.command(self.lab.options(port))[-1]
+        arguments = options_module.command(self.lab.options(port, parent=os.getpid()))[-1]
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "watched.py"), arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.fakes import OK, Reply, Transport, World, answer, invoke, replies, single
 from polyport.gateway import connection as connection_module
+from polyport.gateway import reader
 from polyport.gateway.request import MAX_HEAD
 
 PATH = b"/endpoints/single/invocations"
@@ -416,10 +417,10 @@ def test_a_body_that_stops_coming_is_refused_with_408(world: World) -> None:
     client = world.connect()
     client.receive(head(b"Content-Length: 100"))
     for _ in range(3):
-        ticks(world, connection_module.BODY_SWEEPS)
+        ticks(world, reader.BODY_SWEEPS)
         client.receive(b"a")
     assert client.take() == b""
-    ticks(world, connection_module.BODY_SWEEPS + 1)
+    ticks(world, reader.BODY_SWEEPS + 1)
     assert Reply(client.take()).status == 408
     assert not world.pool(1).users
 
@@ -458,8 +459,8 @@ def test_a_mistake_of_ours_in_a_parser_callback_is_a_500_and_not_the_clients_400
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HttpParserCallbackError is a subclass of HttpParserError."""
-    monkeypatch.setattr(connection_module, "size_of_head", lambda *_: 1 / 0)
-    monkeypatch.setattr(connection_module, "MAX_HEAD", 10)
+    monkeypatch.setattr(reader, "size_of_head", lambda *_: 1 / 0)
+    monkeypatch.setattr(reader, "MAX_HEAD", 10)
     client = world.connect()
     client.receive(invoke("single"))
     assert Reply(client.take()).status == 500

@@ -13,7 +13,7 @@ import pytest
 from gateway.fakes import Reply, invoke
 from gateway.sites import Site
 from gateway.workers import FakeContainer, Lab, Visit, echo, wait_for
-from polyport.gateway import peers, worker
+from polyport.gateway import inflow, worker
 
 MEGABYTE = 2**20
 SIZE = 16 * MEGABYTE
@@ -114,19 +114,25 @@ def send(client: socket.socket, data: bytes) -> None:
         client.sendall(data)
 
 
+def receive(client: socket.socket) -> bytes:
+    piece = client.recv(65536)
+    assert piece, "the answer breaks off"
+    return piece
+
+
 def ask(site: Site, request: bytes) -> Reply:
     """The answer, while the request may still be on its way."""
     with site.connect() as client:
         sender = threading.Thread(target=send, args=(client, request))
         sender.start()
-        data = b""
+        data = bytearray()
         while b"\r\n\r\n" not in data:
-            assert (piece := client.recv(65536)), "an answer"
-            data += piece
-        reply = Reply(data)
-        while "content-length" in reply.headers and len(reply.body) < int(reply.headers["content-length"]):
-            assert (piece := client.recv(65536)), "the rest of the answer"
-            reply.body += piece
+            data += receive(client)
+        reply = Reply(bytes(data))
+        body = bytearray(reply.body)
+        while "content-length" in reply.headers and len(body) < int(reply.headers["content-length"]):
+            body += receive(client)
+        reply.body = bytes(body)
         # It can stop sending now, and is not waited for.
         with suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)
@@ -157,6 +163,7 @@ def test_a_container_that_answers_in_a_large_body_is_heard(site: Site, reader: R
     if call == "single":
         assert reply.body == b"hi"
     wait_for(lambda: not reader.open, "the connection to end")
+    reader.wanted = 1
     ask(site, invoke("single"))
     assert reader.connections == 2
 
@@ -166,17 +173,12 @@ class Deaf(FakeContainer):
 
     async def _serve(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open.add(writer)
-        self.connections += 1
         writer.transport.pause_reading()  # type: ignore[attr-defined]
-        while not peers.has_left(writer.transport):  # type: ignore[arg-type]
-            await asyncio.sleep(0.02)
-        self.open.discard(writer)
-        writer.transport.abort()
 
 
-@pytest.mark.parametrize("how", ["close", "reset"])
-def test_a_client_that_leaves_while_a_container_does_not_read_is_noticed(site: Site, how: str) -> None:
-    """The client may be held back then; that it left is seen all the same, and the container told."""
+def test_a_client_that_resets_while_a_container_does_not_read_is_noticed(site: Site) -> None:
+    """The client is held back then; that it left is seen all the same, and its call is over. (Of a client that closes,
+    the end may wait in its own kernel behind what it could not send. Then the deadline ends the call.)"""
     deaf = Deaf(site.lab.background)
     site.lab.containers.append(deaf)
     honest, site.first = site.first, deaf
@@ -185,8 +187,8 @@ def test_a_client_that_leaves_while_a_container_does_not_read_is_noticed(site: S
         client.settimeout(0.5)
         send(client, CALLS["single"][: SIZE - 100])
         wait_for(lambda: deaf.open, "the call to reach the container")
-        leave(client, how)
-    wait_for(lambda: not deaf.open, "the container to be told")
+        leave(client, "reset")
+    wait_for(site.is_quiet, "the call to end")
     site.first = honest
     site.publish()
     assert site.raw(invoke("single", b"next")).body == b"next"
@@ -203,15 +205,17 @@ def test_a_body_in_chunks_that_grows_too_large_is_never_a_whole_request(site: Si
 
 
 def test_a_kept_connection_that_ended_costs_a_large_call_nothing(site: Site) -> None:
-    """What was sent of the body is sent again on a new one."""
+    """What was sent of the body is sent again on a new one; as much as is kept for that, which is more than one
+    that has ended takes before its end is seen."""
 
     async def answer_and_leave(visit: Visit) -> None:
-        await visit.answer(b"%d" % len(visit.body))
+        said = b"%d" % len(visit.body)
+        visit.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said))
         visit.writer.close()
 
     site.first.behaviour = answer_and_leave
-    for _ in range(10):
-        assert ask(site, CALLS["single"]).body == b"%d" % SIZE
+    for size in range(inflow.MOST_KEPT // 4, inflow.MOST_KEPT, inflow.MOST_KEPT // 16):
+        assert ask(site, invoke("single", bytes(size))).body == b"%d" % size
 
 
 def test_stages_that_die_in_a_large_body_are_named(site: Site) -> None:

@@ -10,6 +10,8 @@ import pytest
 from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway import workers
 from gateway.fakes import (
@@ -229,6 +231,59 @@ def test_calls_in_line_of_an_instance_that_left_the_table_are_served() -> None:
     world.pool(1).accept().receive(answer(b"b"))
     assert second.take().endswith(b"b")
     assert world.gateway.draining == ()
+
+
+def settle(world: World) -> None:
+    """What the event loop does in its next turn: closed connections are lost, and those in line are called."""
+    for upstream in world.pool(1).upstreams:
+        transport = upstream.transport
+        if transport.is_closing() and upstream._parser is not None:
+            upstream.connection_lost(None)
+    world.loop.advance(0)
+
+
+def working(world: World) -> list[Transport]:
+    """The container's connections on which an answer is waited for."""
+    upstreams = world.pool(1).upstreams
+    return [one.transport for one in upstreams if one._user is not None and not one.transport.is_closing()]
+
+
+def take_step(world: World, clients: list[Transport], step: str) -> None:
+    """What a caller, the container or the clock does, if it can."""
+    pool, busy = world.pool(1), working(world)
+    if step == "ask":
+        clients += callers(world, 1)
+    elif step == "wait":
+        world.loop.advance(0.7)
+    elif step == "leave" and clients:
+        clients.pop(len(clients) // 2).hang_up()
+    elif step in ("accept", "refuse") and pool.users:
+        getattr(pool, step)()
+    elif step == "answer" and busy:
+        busy[0].receive(answer())
+    elif step == "break" and busy:
+        busy[0].hang_up()
+    settle(world)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from(["ask", "ask", "accept", "refuse", "answer", "break", "leave", "wait"]), max_size=60))
+def test_whatever_happens_the_bound_holds_and_every_place_becomes_free_again(steps: list[str]) -> None:
+    """Each caller gets one answer, unless it left."""
+    world = bounded(single(), max_concurrent_invocations=2, queue_size=3)
+    pool: Any = world.pool(1)
+    clients: list[Transport] = []
+    for step in steps:
+        take_step(world, clients, step)
+        assert len(working(world)) + len(pool.users) <= 2
+        assert pool.waiting <= 3
+    while pool.users or working(world):
+        take_step(world, clients, "accept" if pool.users else "answer")
+    (only,) = world.gateway.index.instances.values()
+    assert only.outstanding == 0
+    assert not pool._busy
+    assert pool._opened == pool.waiting == 0
+    assert [client.written.count(b"HTTP/1.1 ") for client in clients] == [1] * len(clients)
 
 
 def client_of(port: int, attempts: int) -> BaseClient:

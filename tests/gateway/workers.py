@@ -2,6 +2,7 @@
 thread, so that tests can use ordinary blocking clients."""
 
 import asyncio
+import os
 import subprocess
 import threading
 import time
@@ -245,7 +246,9 @@ class Lab:
         )
 
     def start(self, port: int, **settings: Any) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(command(self.options(port, **settings)), stderr=subprocess.DEVNULL)
+        # It ends with the tests, however they end.
+        options = self.options(port, parent=os.getpid(), **settings)
+        process = subprocess.Popen(command(options), stderr=subprocess.DEVNULL)
         self.processes.append(process)
         return process
 

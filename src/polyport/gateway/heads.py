@@ -16,8 +16,9 @@ END = b"\r\n\r\n"
 #: What makes a head the only one of its kind (a signature), or its request one that is not simply served.
 _UNUSUAL = (b"authorization", b"expect", b"transfer-encoding")
 
-Answer = tuple[int, Headers, int, bytes]
-"""Status, headers, length of the body, and what of it a client is told: the last lines of its head."""
+Answer = tuple[int, Headers, int, bytes, bytes]
+"""Status, headers, length of the body, the last lines of the head for the client (`headers.last_lines`), and the type
+for the next container."""
 
 _requests: dict[bytes, Known] = {}
 _answers: dict[bytes, Answer] = {}
@@ -52,7 +53,9 @@ def keep_answer(data: bytes, status: int, lines: Headers, size: int) -> None:
     end = data.find(END, 0, LONGEST) + 4
     if end >= 4 and size == len(data) - end:
         _make_room(_answers)
-        _answers[data[:end]] = status, lines, size, headers.last_lines(headers.from_container(lines), size)
+        fields = headers.from_container(lines)
+        kind = fields.get(headers.TYPE, headers.DEFAULT_TYPE)
+        _answers[data[:end]] = status, lines, size, headers.last_lines(fields, size), kind
 
 
 def forget() -> None:

@@ -1,14 +1,14 @@
 """One call: through one container (single, direct) or a chain of them (serial), and the answer back as it arrives.
 
-The answer of a stage that is not the last is taken whole and becomes the next one's request; the answer of the last is
-passed on piece by piece. A request goes to a second connection only when it cannot have reached a container by the
-first: refused, or kept alive from before and closed without a byte of an answer.
+The answer of a stage that is not the last becomes the request of the next, a large one while it comes; that of the
+last is passed on piece by piece. A request goes to a second connection only when it cannot have reached a container by
+the first: refused, or kept alive from before and closed without a byte of an answer.
 """
 
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from polyport.gateway import access, faults, headers, routes, sessions, timing
 from polyport.gateway.inflow import MOST_KEPT, MOST_PIECES, Inflow
@@ -393,15 +393,12 @@ class Invocation:
             upstream.spoil()
             self._inflow.end()
         self._inflow, self._is_repeatable = rest, True
-        fields = headers.from_container(upstream.headers)
-        self._content_type = fields.pop(headers.TYPE, headers.DEFAULT_TYPE)
-        fields.pop(headers.LENGTH, None)
-        self._said = {**self._said, **fields}
-        # The client's attributes go along until a container sets its own.
-        if headers.CUSTOM in self._said:
-            attributes = {headers.CUSTOM: self._said[headers.CUSTOM]}
-            self._extra = headers.to_container({**self._request.members, **attributes})
-        self._body, self._size = [*self._collected], size
+        if upstream.lines:
+            # It says no more than its type and length.
+            self._content_type = upstream.content_type
+        else:
+            self._heed(headers.from_container(upstream.headers))
+        self._body, self._size = cast("list[bytes | bytearray]", self._collected), size
         self._collected, self._collected_size = [], 0
         self._position += 1
         left = self._stage
@@ -414,6 +411,16 @@ class Invocation:
         if rest is None:
             upstream.release()
         self._go()
+
+    def _heed(self, fields: Fields) -> None:
+        """What a stage says goes on to the next and, but for its type, to the client."""
+        self._content_type = fields.pop(headers.TYPE, headers.DEFAULT_TYPE)
+        fields.pop(headers.LENGTH, None)
+        self._said = {**self._said, **fields}
+        # The client's attributes go along until a container sets its own.
+        if headers.CUSTOM in self._said:
+            attributes = {headers.CUSTOM: self._said[headers.CUSTOM]}
+            self._extra = headers.to_container({**self._request.members, **attributes})
 
     def _open_inflow(self, upstream: Upstream, inflow: Inflow) -> None:
         """The part of the body that is there was sent."""

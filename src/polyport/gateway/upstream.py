@@ -145,6 +145,7 @@ class Upstream(asyncio.Protocol):
         "_left",
         "_parser",
         "_user",
+        "content_type",
         "ended",
         "headers",
         "heard",
@@ -168,8 +169,9 @@ class Upstream(asyncio.Protocol):
         #: 0 until the head of the final answer is there.
         self.status = 0
         self.headers: request.Headers = []
-        #: What a client is told of them when nothing else is to be told; empty: not prepared.
+        #: What a client is told of them when nothing else is to be told; empty: not prepared. And the type, if it is.
         self.lines = b""
+        self.content_type = b""
         #: Pieces of the body; whoever reads them leaves an empty list.
         self.parts: list[bytes] = []
         self.ended = False
@@ -222,38 +224,22 @@ class Upstream(asyncio.Protocol):
             # Nobody asked: an answer now would be taken for that of the next request.
             self._drop()
             return
-        is_first, self.heard = not self.heard, True
-        if is_first:
-            found = heads.find_answer(data)
-            if found is not None:
-                (self.status, self.headers, _, self.lines), body = found
-                self.parts = [body]
-                self.ended = True
-                self._tell(user)
-                return
-        if self._left:
-            data = self._take_body(data)
-        self._fed += len(data)
+        found = None if self.heard else heads.find_answer(data)
+        is_known = found is not None
+        if found is not None:
+            self.heard = self.ended = True
+            (self.status, self.headers, _, self.lines, self.content_type), body = found
+            self.parts = [body]
+        elif not self._parse(data):
+            return
+        # As in `_tell`; here it is on the hot path.
         try:
-            self._parser.feed_data(data)
-        except HttpParserError as error:
-            self._is_last = True
-            if not self.ended:
-                self._fail(f"malformed answer: {error.__context__ or error}")
-                return
-        if self._fed > request.MAX_HEAD and not self.ended:
-            self._fail("malformed answer: its head, or what follows its body, is too long")
-        elif self.status:
-            # As in `_tell`; here it is on the hot path.
-            try:
-                if is_first and self.ended and not self._is_last:
-                    heads.keep_answer(data, self.status, self.headers, sum(map(len, self.parts)))
-                elif not self.ended and not self._has_looked:
-                    self._look_ahead()
-                user.received(self)
-            except Exception:
-                log.exception("an exchange failed")
-                user.crashed()
+            if not (is_known or self._has_looked):
+                self._look_ahead(data)
+            user.received(self)
+        except Exception:
+            log.exception("an exchange failed")
+            user.crashed()
 
     def eof_received(self) -> None:
         self._ended_by_peer(None)
@@ -318,12 +304,37 @@ class Upstream(asyncio.Protocol):
         self.ended = not self._left
         return rest
 
-    def _look_ahead(self) -> None:
-        """The head is there, the body is not whole. What is still to come of a large one needs no parser, which would
-        copy it. All that came is in ``parts`` the first time, so it is the only time."""
+    def _parse(self, data: bytes) -> bool:
+        """Returns whether there is something to tell."""
+        is_first, self.heard = not self.heard, True
+        if self._left:
+            data = self._take_body(data)
+        self._fed += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError as error:
+            self._is_last = True
+            if not self.ended:
+                self._fail(f"malformed answer: {error.__context__ or error}")
+                return False
+        if self._fed > request.MAX_HEAD and not self.ended:
+            self._fail("malformed answer: its head, or what follows its body, is too long")
+            return False
+        # A head that came in pieces is not looked for next time.
+        self._has_looked = self._has_looked or (self.ended and not is_first)
+        return bool(self.status)
+
+    def _look_ahead(self, data: bytes) -> None:
+        """The head is there. All that came of the body is in ``parts`` the first time, so it is the only time. If the
+        body is not whole, what is still to come of a large one needs no parser, which would copy it."""
         self._has_looked = True
+        came = sum(map(len, self.parts))
+        if self.ended:
+            if not self._is_last:
+                heads.keep_answer(data, self.status, self.headers, came)
+            return
         fields = headers.from_container(self.headers)
-        left = int(fields.get(headers.LENGTH, b"0")) - sum(map(len, self.parts))
+        left = int(fields.get(headers.LENGTH, b"0")) - came
         if left >= request.BULK:
             self._left, self._fed = left, 0
             # The old one is in the middle of a message for ever.
