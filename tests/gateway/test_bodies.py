@@ -340,6 +340,26 @@ def test_a_stage_that_refuses_in_the_middle_ends_the_one_before(world: World) ->
     assert first.aborted
 
 
+def test_an_instance_whose_answer_goes_on_to_another_is_not_drained_before_it_is_whole() -> None:
+    """A stage refused in one instance is had from another, while the first still gives what that stage is to get."""
+    world = World(serial("serial", instance("i4", 31, 32, 33)))
+    raw = answer(BODY)
+    client, first = first_stage(world, raw[:100_000])
+    world.pool(22).refuse()
+    second = world.pool(32).accept()
+    assert world.gateway.index.instances["i3"].outstanding == 1
+    other = variant(instance("i4", 31, 32, 33), mode="Serial", hostnames=("one", "two", "three"))
+    world.publish(endpoint("serial", other), version=2)
+    assert tuple(world.gateway.draining) == ("i3",)
+    first.receive(raw[100_000:])
+    assert second.take().endswith(BODY)
+    assert tuple(world.gateway.draining) == ()
+    second.receive(answer(b"two"))
+    world.pool(33).accept().receive(OK)
+    assert Reply(client.take()).status == 200
+    assert world.gateway.index.instances["i4"].outstanding == 0
+
+
 def test_a_stage_that_answers_before_it_has_all_goes_on_and_is_not_used_again(world: World) -> None:
     """Nor is the one whose answer nobody reads to its end."""
     client, first = first_stage(world, answer(BODY)[:100_000])

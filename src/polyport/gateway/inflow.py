@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from polyport.gateway.exchange import Client
     from polyport.gateway.routes import Container, Instance
     from polyport.gateway.upstream import Upstream
@@ -16,18 +18,25 @@ MOST_PIECES = 256
 
 
 class Inflow:
-    """What is still to come. ``giver``: the stage before, if the body is its answer; ``source``: its connection."""
+    """What is still to come. ``giver``: the stage before, if the body is its answer; ``source``: its connection;
+    ``on_end`` is told when nothing more comes of it."""
 
-    __slots__ = ("_client", "giver", "is_clogged", "owed", "source")
+    __slots__ = ("_client", "_on_end", "giver", "is_clogged", "owed", "source")
 
     def __init__(
-        self, client: Client, owed: int, source: Upstream | None = None, giver: tuple[Instance, Container] | None = None
+        self,
+        client: Client,
+        owed: int,
+        source: Upstream | None = None,
+        giver: tuple[Instance, Container] | None = None,
+        on_end: Callable[[Instance], None] | None = None,
     ) -> None:
         self._client = client
         #: Bytes.
         self.owed = owed
         self.source = source
         self.giver = giver
+        self._on_end = on_end
         #: The container takes no more for now.
         self.is_clogged = False
 
@@ -56,3 +65,6 @@ class Inflow:
         self.resume()
         if self.source is not None:
             self.source.release()
+        if self.giver is not None and self._on_end is not None:
+            self._on_end(self.giver[0])
+            self._on_end = None

@@ -379,7 +379,10 @@ class Invocation:
                 self._refuse_size(size)
             else:
                 giver = self._instance, self._stage
-                self._advance(upstream, size, Inflow(self._client, size - came, upstream, giver))
+                # The next stage may have to be had from another instance; this one is not drained before its answer is.
+                self._instance.outstanding += 1
+                rest = Inflow(self._client, size - came, upstream, giver, self._gateway.release)
+                self._advance(upstream, size, rest)
 
     def _refuse_size(self, size: int) -> None:
         limit = self._gateway.options.max_body_bytes
