@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(width=max(Console().width, WIDTH))
     try:
         with console.status("") as status:
-            found, titles = session.run(
+            found, titles = session.run_all(
                 session.Wanted(cases, names, plan, cache, pinning),
                 lambda name, ground: systems.make(name, ground, cache, install=not given.no_install),
                 status.update,

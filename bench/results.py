@@ -71,6 +71,12 @@ class Results:
         self.missing: dict[tuple[str, str], str] = {}
         self.figures: dict[str, float] = {}
 
+    def add(self, other: "Results") -> None:
+        """Take in what another part of the run found."""
+        self.samples += other.samples
+        self.missing |= other.missing
+        self.figures |= other.figures
+
     def of(self, system: str, case: str) -> list[Sample]:
         """The samples of one system on one case, in the order of the rounds."""
         return [sample for sample in self.samples if (sample.system, sample.case) == (system, case)]

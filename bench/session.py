@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import ground, machine, memory, processes, rounds, tools
@@ -28,6 +28,22 @@ class Wanted:
     cache: Path
     cpus: Cpus
     memory: bool = True
+
+
+def run_all(wanted: Wanted, make: Make, tell: Callable[[str], None]) -> tuple[Results, dict[str, str]]:
+    """As `run`, in two parts: the cases in which everybody has CPUs of their own, then those in which nobody has."""
+    results, titles = Results(), dict[str, str]()
+    for free in (False, True):
+        cases = [case for case in wanted.cases if case.free is free]
+        if not cases:
+            continue
+        systems = [name for name in wanted.systems if any(name in case.systems for case in cases)]
+        cpus, memory = (Cpus(), False) if free else (wanted.cpus, wanted.memory)
+        part = replace(wanted, cases=cases, systems=systems, cpus=cpus, memory=memory)
+        found, titled = run(part, make, tell)
+        results.add(found)
+        titles |= titled
+    return results, titles
 
 
 def run(wanted: Wanted, make: Make, tell: Callable[[str], None]) -> tuple[Results, dict[str, str]]:
