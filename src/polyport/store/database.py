@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -108,10 +109,26 @@ def _inspect(database: str) -> None:
     try:
         with closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT)) as connection:
             damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if damage == "ok":
+                _use_write_ahead_log(connection)
     except sqlite3.Error as error:
         raise StoreError(explain(database, str(error))) from error
     if damage != "ok":
         raise StoreError(f"The database {database} is damaged ({damage}). {REPAIR}")
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """The mode stays with the file. SQLite does not wait for others when it changes it, so the waiting is done here."""
+    until = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _engine(url: sa.URL, connections: int, *, begin: str, query_only: bool) -> AsyncEngine:
@@ -126,8 +143,6 @@ def _engine(url: sa.URL, connections: int, *, begin: str, query_only: bool) -> A
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()
-        if not query_only:
-            cursor.execute("PRAGMA journal_mode=WAL")
         # FULL: a call that was answered survives a power cut.
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
