@@ -61,7 +61,9 @@ def test_an_update_that_fails_rolls_back_and_says_why(run: Callable[..., None]) 
     """The old fleet serves all the time; the endpoint is InService again with the reason of the failure."""
 
     async def body(plane: Plane) -> None:
-        plane.machine.scripts["bad"] = Script(exits_after=0.01, exit_code=3, output=("no such file: model.pkl",))
+        # It never listens: an answer in its short life would make it healthy, and the update a success.
+        script = Script(listens=False, exits_after=0.01, exit_code=3, output=("no such file: model.pkl",))
+        plane.machine.scripts["bad"] = script
         await plane.create(variant())
         old = await plane.reaches(Status.IN_SERVICE)
         gateway = plane.gateways[0]
