@@ -8,7 +8,8 @@ import pytest
 
 from gateway.sites import Site
 from gateway.workers import Lab
-from polyport.gateway import heads, worker
+from polyport.gateway import worker
+from polyport.gateway.clients import heads
 
 
 @pytest.fixture(autouse=True)

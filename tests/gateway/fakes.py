@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from polyport.domain.routes import Address, EndpointRoute, InstanceRoute, RouteTable, VariantRoute
-from polyport.gateway.bounded import BoundedPool
-from polyport.gateway.connection import Connection
+from polyport.gateway.clients.connection import Connection
+from polyport.gateway.containers.bounded import BoundedPool
+from polyport.gateway.containers.upstream import Pool, Upstream, User
 from polyport.gateway.gateway import Gateway
 from polyport.gateway.options import Options
-from polyport.gateway.upstream import Pool, Upstream, User
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"

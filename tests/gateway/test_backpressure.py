@@ -12,8 +12,9 @@ import pytest
 from gateway.fakes import OK, Reply, World, answer, invoke, replies, single
 from gateway.sites import Site, read_all, resident_megabytes
 from gateway.workers import Visit, wait_for
-from polyport.gateway import connection as connection_module
-from polyport.gateway import peers, worker
+from polyport.gateway import worker
+from polyport.gateway.clients import connection as connection_module
+from polyport.gateway.clients import peers
 
 MEGABYTE = 2**20
 

@@ -16,9 +16,10 @@ from gateway.fakes import (
     single,
     variant,
 )
-from polyport.gateway import connection as connection_module
-from polyport.gateway import invocation, reader
-from polyport.gateway.connection import EARLY
+from polyport.gateway.calls import invocation
+from polyport.gateway.clients import connection as connection_module
+from polyport.gateway.clients import reader
+from polyport.gateway.clients.connection import EARLY
 
 SIZE = 400_000
 BODY = bytes(range(256)) * (SIZE // 256) + b"x" * (SIZE % 256)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.fakes import ACCOUNT, OK, Reply, World, direct, endpoint, instance, invoke, serial, single, variant
 from polyport.errors import ApiError
-from polyport.gateway import members, routes
-from polyport.gateway.request import Request
+from polyport.gateway.calls import members
+from polyport.gateway.clients.request import Request
+from polyport.gateway.containers import routes
 
 PATTERN = "Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*"
 

@@ -17,9 +17,10 @@ from gateway.fakes import instance as instance_route
 from gateway.sites import read_all
 from gateway.workers import Lab, instance, wait_for
 from polyport.domain.routes import Acknowledge
-from polyport.gateway import surplus, worker
+from polyport.gateway import worker
+from polyport.gateway.clients import surplus
+from polyport.gateway.containers.upstream import Pool, Upstream
 from polyport.gateway.options import command
-from polyport.gateway.upstream import Pool, Upstream
 
 
 def test_a_client_too_many_is_told_to_come_again_before_it_asks() -> None:

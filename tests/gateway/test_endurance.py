@@ -21,8 +21,9 @@ from gateway.fakes import Reply, endpoint, invoke, variant
 from gateway.sites import resident_megabytes
 from gateway.workers import Lab, wait_for
 from polyport.domain.routes import Acknowledge, EndpointRoute
-from polyport.gateway import heads, worker
 from polyport.gateway import options as options_module
+from polyport.gateway import worker
+from polyport.gateway.clients import heads
 
 CALLS = 100_000
 #: Enough for the allocator and the pools to have their usual size.

@@ -9,7 +9,7 @@ import uvicorn
 from gateway.fakes import Reply, Transport, World, answer, single
 from gateway.test_invocation import unchunk
 from polyport.gateway import gateway
-from polyport.gateway.upstream import Upstream
+from polyport.gateway.containers.upstream import Upstream
 
 REQUEST = (
     b"POST /?a=b HTTP/1.1\r\nHost: sagemaker\r\nX-Amz-Target: SageMaker.ListModels\r\nConnection: X-Hop, keep-alive\r\n"

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.fakes import OK, Reply, World, answer, direct, invoke, serial, single
 from gateway.test_http import MALFORMED, PATH, head
-from polyport.gateway import heads
+from polyport.gateway.clients import heads
 
 
 @pytest.fixture

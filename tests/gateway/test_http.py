@@ -5,9 +5,9 @@ import uuid
 import pytest
 
 from gateway.fakes import OK, Reply, Transport, World, answer, invoke, replies, single
-from polyport.gateway import connection as connection_module
-from polyport.gateway import reader
-from polyport.gateway.request import MAX_HEAD
+from polyport.gateway.clients import connection as connection_module
+from polyport.gateway.clients import reader
+from polyport.gateway.clients.request import MAX_HEAD
 
 PATH = b"/endpoints/single/invocations"
 
@@ -475,7 +475,7 @@ def test_a_mistake_of_ours_with_an_answer_is_a_500_and_lets_the_container_go(
     client = world.connect()
     client.receive(invoke("single"))
     container = world.pool(1).accept()
-    monkeypatch.setattr("polyport.gateway.headers.from_container", lambda _: 1 / 0)
+    monkeypatch.setattr("polyport.gateway.calls.headers.from_container", lambda _: 1 / 0)
     container.receive(OK[:-1])
     assert Reply(client.take()).status == 500
     assert container.aborted

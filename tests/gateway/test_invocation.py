@@ -18,8 +18,8 @@ from gateway.fakes import (
     single,
     variant,
 )
-from polyport.gateway import sessions
-from polyport.gateway import upstream as upstream_module
+from polyport.gateway.calls import sessions
+from polyport.gateway.containers import upstream as upstream_module
 
 NO_ANSWER = (
     "Amazon SageMaker could not get a response from the single endpoint. This can occur when CPU or memory utilization "

@@ -13,7 +13,8 @@ import pytest
 from gateway.fakes import Reply, invoke
 from gateway.sites import Site
 from gateway.workers import FakeContainer, Lab, Visit, echo, wait_for
-from polyport.gateway import inflow, worker
+from polyport.gateway import worker
+from polyport.gateway.calls import inflow
 
 MEGABYTE = 2**20
 SIZE = 16 * MEGABYTE

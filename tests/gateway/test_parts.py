@@ -7,8 +7,10 @@ import pytest
 
 from gateway.fakes import Loop, World, endpoint, instance, variant
 from polyport.errors import UsageError
-from polyport.gateway import faults, request, routes
+from polyport.gateway import faults
+from polyport.gateway.clients import request
 from polyport.gateway.clock import Clock
+from polyport.gateway.containers import routes
 from polyport.gateway.deadlines import Lane
 from polyport.gateway.options import from_settings
 from polyport.settings import Settings, environment_name, load

@@ -15,7 +15,7 @@ from gateway import workers
 from gateway.fakes import Reply, World, answer, endpoint, instance, invoke, variant
 from gateway.workers import Lab, Visit, wait_for
 from polyport.domain.routes import Acknowledge, EndpointRoute
-from polyport.gateway import sessions
+from polyport.gateway.calls import sessions
 
 INSTANCES = {"a": 1, "b": 2, "c": 3}
 EXPIRES = "; Expires=2030-01-01T00:00:00Z"

@@ -8,7 +8,7 @@ from botocore.eventstream import EventStreamBuffer
 
 from gateway.fakes import OK, Reply, World, answer, direct, invoke, serial, single
 from gateway.test_invocation import unchunk
-from polyport.gateway import streaming
+from polyport.gateway.calls import streaming
 
 STREAM = "invocations-response-stream"
 

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from gateway.fakes import Reply, World, answer, direct, endpoint, instance, invoke, serial, single, variant
-from polyport.gateway import gateway, invocation, refusal, timing
+from polyport.gateway import gateway
+from polyport.gateway.calls import course, invocation, refusal, timing
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def follow(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (gateway, invocation, refusal):
+    for module in (gateway, course, invocation, refusal):
         monkeypatch.setattr(module, "monotonic", world.loop.time)
 
 

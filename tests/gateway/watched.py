@@ -11,7 +11,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from polyport.gateway import connection, forward, invocation, request, streaming, upstream, worker
+from polyport.gateway import worker
+from polyport.gateway.calls import forward, invocation, streaming
+from polyport.gateway.clients import connection, request
+from polyport.gateway.containers import upstream
 from polyport.gateway.options import Options
 
 KINDS = (

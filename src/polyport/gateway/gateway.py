@@ -8,20 +8,23 @@ from typing import Any, cast
 
 from polyport.domain.routes import Address, RouteTable
 from polyport.errors import ApiError
-from polyport.gateway import access, calls, members, routes
-from polyport.gateway.bounded import BoundedPool
+from polyport.gateway import access_log
+from polyport.gateway.calls import members, planning
+from polyport.gateway.calls.course import Course
+from polyport.gateway.calls.forward import Forward
+from polyport.gateway.calls.invocation import Invocation
+from polyport.gateway.calls.refusal import Refusal
+from polyport.gateway.calls.streaming import StreamedInvocation
+from polyport.gateway.clients.connection import Connection
+from polyport.gateway.clients.exchange import Client, Exchange, Taker
+from polyport.gateway.clients.request import Request
+from polyport.gateway.clients.surplus import Surplus
 from polyport.gateway.clock import Clock
-from polyport.gateway.connection import Connection
+from polyport.gateway.containers import routes
+from polyport.gateway.containers.bounded import BoundedPool
+from polyport.gateway.containers.upstream import Pool
 from polyport.gateway.deadlines import Lane, Loop
-from polyport.gateway.exchange import Client, Exchange, Taker
-from polyport.gateway.forward import Forward
-from polyport.gateway.invocation import Invocation
 from polyport.gateway.options import Options
-from polyport.gateway.refusal import Refusal
-from polyport.gateway.request import Request
-from polyport.gateway.streaming import StreamedInvocation
-from polyport.gateway.surplus import Surplus
-from polyport.gateway.upstream import Pool
 
 Report = Callable[[str, str, str], object]
 """Tells control that a container does not answer: instance id, hostname, reason."""
@@ -56,14 +59,14 @@ class Gateway:
         #: Clients too many, on their way out.
         self.surplus: set[Surplus] = set()
         self.most_connections = options.max_connections
-        self.calls: Lane[Invocation] = Lane(loop, options.invocation_timeout, Invocation.expire)
-        self.streams: Lane[Invocation] = Lane(loop, options.stream_timeout, Invocation.expire)
+        self.calls: Lane[Course] = Lane(loop, options.invocation_timeout, Course.expire)
+        self.streams: Lane[Course] = Lane(loop, options.stream_timeout, Course.expire)
         #: Calls whose container has not begun its answer, if there is a limit to that.
-        self.stages: Lane[Invocation] | None = None
+        self.stages: Lane[Course] | None = None
         if options.stage_timeout:
-            self.stages = Lane(loop, options.stage_timeout, Invocation.expire)
+            self.stages = Lane(loop, options.stage_timeout, Course.expire)
         self.forwards: Lane[Forward] = Lane(loop, options.invocation_timeout, Forward.expire)
-        self.access_log = access.Log(options.access_log) if options.access_log else None
+        self.access_log = access_log.Log(options.access_log) if options.access_log else None
         self.index = routes.empty()
         #: No new connections, no further requests: the process is about to end.
         self.is_draining = False
@@ -88,7 +91,7 @@ class Gateway:
         if not request.target.startswith(b"/endpoints/"):
             return Forward(self, client, request)
         if self.access_log is not None:
-            client = entry = access.Entry(self.access_log, client, request)
+            client = entry = access_log.Entry(self.access_log, client, request)
             # `take` is asked only of those that `serve_early` gives.
             entry.exchange = cast(Taker, self._invoke(client, request))
             return entry
@@ -101,7 +104,7 @@ class Gateway:
             owner = (owner[0], routes.region_of(authorization) or owner[1])
         began = monotonic()
         try:
-            call = calls.plan(request, self.index, owner, self._operations, self.draw, self.loop.time)
+            call = planning.plan(request, self.index, owner, self._operations, self.draw, self.loop.time)
         except ApiError as error:
             return Refusal(client, request.target, error, began if self.options.server_timing else None)
         if call[-1]:
@@ -112,7 +115,7 @@ class Gateway:
         """The exchange for a request whose body is still coming, of which the length is known; the caller starts it.
         ``None``: it is served when it is whole, or refused."""
         exchange = self.serve(client, request)
-        if isinstance(exchange, access.Entry):
+        if isinstance(exchange, access_log.Entry):
             return exchange if isinstance(exchange.exchange, Invocation) else None
         return exchange if isinstance(exchange, Invocation) else None
 

@@ -5,8 +5,8 @@ Only heads whose whole message came in one piece are kept, and only as many as f
 bytes after the first empty line are as many as the body had proves that they are the body, and nothing but it.
 """
 
-from polyport.gateway import headers
-from polyport.gateway.request import Headers, Known, Request
+from polyport.gateway.calls import headers
+from polyport.gateway.clients.request import Headers, Known, Request
 
 #: Heads of each kind, and bytes of one: a longer one is not likely to come again.
 MOST = 256

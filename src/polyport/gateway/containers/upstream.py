@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from httptools import HttpParserError, HttpResponseParser
 
-from polyport.gateway import headers, heads, request
+from polyport.gateway.calls import headers
+from polyport.gateway.clients import heads, request
 
 log = logging.getLogger(__name__)
 

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 from polyport.errors import ApiError
-from polyport.gateway import faults, headers, routes, sessions
-from polyport.gateway.members import Operation
-from polyport.gateway.request import Fields, Request
-from polyport.gateway.routes import Draw, Time
+from polyport.gateway import faults
+from polyport.gateway.calls import headers, sessions
+from polyport.gateway.calls.members import Operation
+from polyport.gateway.clients.request import Fields, Request
+from polyport.gateway.containers import routes
+from polyport.gateway.containers.routes import Draw, Time
 
 ASYNC = b"async-invocations"
 DIRECT = "Direct"

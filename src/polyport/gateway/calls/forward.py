@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polyport.gateway import faults, headers
+from polyport.gateway import faults
+from polyport.gateway.calls import headers
 
 if TYPE_CHECKING:
     from polyport.errors import ApiError
-    from polyport.gateway.exchange import Client
+    from polyport.gateway.clients.exchange import Client
+    from polyport.gateway.clients.request import Request
+    from polyport.gateway.containers.upstream import Upstream
     from polyport.gateway.gateway import Gateway
-    from polyport.gateway.request import Request
-    from polyport.gateway.upstream import Upstream
 
 #: Between one hop and the next only (RFC 9110, 7.6.1), or said anew by the gateway.
 _HOP = frozenset(

@@ -10,12 +10,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from polyport.errors import ApiError
-from polyport.gateway import faults, peers
-from polyport.gateway.reader import Reader
-from polyport.gateway.request import Request
+from polyport.gateway import faults
+from polyport.gateway.clients import peers
+from polyport.gateway.clients.reader import Reader
+from polyport.gateway.clients.request import Request
 
 if TYPE_CHECKING:
-    from polyport.gateway.exchange import Exchange
+    from polyport.gateway.clients.exchange import Exchange
     from polyport.gateway.gateway import Gateway
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from polyport.gateway.exchange import Client
-    from polyport.gateway.routes import Container, Instance
-    from polyport.gateway.upstream import Upstream
+    from polyport.gateway.clients.exchange import Client
+    from polyport.gateway.containers.routes import Container, Instance
+    from polyport.gateway.containers.upstream import Upstream
 
 #: A body is kept for the one permitted repetition up to so many bytes and pieces: a connection that the container
 #: closed while it was idle does not take as much before its end is seen.

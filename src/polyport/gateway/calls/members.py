@@ -7,7 +7,7 @@ from botocore.model import OperationModel, Shape
 
 from polyport.aws import patterns, service, validate
 from polyport.gateway import faults
-from polyport.gateway.request import API_PREFIX, MAX_HEAD, Request
+from polyport.gateway.clients.request import API_PREFIX, MAX_HEAD, Request
 
 OPERATIONS = {b"invocations": "InvokeEndpoint", b"invocations-response-stream": "InvokeEndpointWithResponseStream"}
 

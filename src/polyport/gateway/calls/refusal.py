@@ -5,11 +5,13 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from polyport.gateway import access, faults, routes, timing
+from polyport.gateway import access_log, faults
+from polyport.gateway.calls import timing
+from polyport.gateway.containers import routes
 
 if TYPE_CHECKING:
     from polyport.errors import ApiError
-    from polyport.gateway.exchange import Client
+    from polyport.gateway.clients.exchange import Client
 
 #: Characters of an endpoint's name.
 MAX_NAME = 63
@@ -36,10 +38,10 @@ class Refusal:
         lines = b"" if self._began is None else timing.line(monotonic() - self._began, ())
         self._client.fail(self._error, lines)
 
-    def way(self) -> access.Way:
+    def way(self) -> access_log.Way:
         """For the access log: the endpoint as the client wrote it, whether there is one or not."""
         parsed = routes.parse_target(self._target)
-        return access.Way(parsed[0][:MAX_NAME] if parsed else "", error=self._error.code)
+        return access_log.Way(parsed[0][:MAX_NAME] if parsed else "", error=self._error.code)
 
     def crashed(self) -> None:
         """A mistake of ours, before anything was written."""

@@ -13,8 +13,8 @@ import pytest
 from gateway.fakes import OK, World, answer, direct, invoke, serial, single
 from gateway.sites import Site
 from gateway.workers import Lab, wait_for
-from polyport.gateway import access
-from polyport.gateway.invocation import Invocation
+from polyport.gateway import access_log
+from polyport.gateway.calls.invocation import Invocation
 from polyport.gateway.options import from_settings
 from polyport.settings import Settings
 
@@ -141,7 +141,7 @@ def test_a_logged_call_leaves_no_cycle_behind(world: World) -> None:
         gone.receive(invoke("single"))
         gone.hang_up()
         del gone
-        left = [type(one) for one in gc.get_objects() if isinstance(one, access.Entry | Invocation)]
+        left = [type(one) for one in gc.get_objects() if isinstance(one, access_log.Entry | Invocation)]
         assert not left
     finally:
         gc.enable()
@@ -186,7 +186,7 @@ def test_a_full_disk_costs_lines_and_nothing_else(
         room[0] -= taken
         return real(file, bytes(data[:taken]))
 
-    monkeypatch.setattr(access.os, "write", write)
+    monkeypatch.setattr(access_log.os, "write", write)
     log = world.gateway.access_log
     assert log is not None
     with caplog.at_level(logging.WARNING):
@@ -209,8 +209,8 @@ def test_a_pipe_that_nobody_reads_delays_no_call_and_takes_no_memory_without_end
 ) -> None:
     """Lines beyond a bound are lost, counted and told of."""
     reader, writer = os.pipe()
-    monkeypatch.setattr(access, "STREAMS", {"stdout": writer})
-    monkeypatch.setattr(access, "MAX_LINES", 1000)
+    monkeypatch.setattr(access_log, "STREAMS", {"stdout": writer})
+    monkeypatch.setattr(access_log, "MAX_LINES", 1000)
     world = World(single(), access_log="stdout")
     for _ in range(1000):
         world.call(invoke("nowhere"))
@@ -234,7 +234,7 @@ def test_a_pipe_that_nobody_reads_delays_no_call_and_takes_no_memory_without_end
 def test_lines_are_written_whole_in_pieces_that_a_pipe_takes_at_once() -> None:
     """So the lines of several workers do not mix."""
     lines = [b"a" * 3000 + b"\n", b"b\n", b"c" * 2000 + b"\n", b"d" * 9000 + b"\n", b"e\n"]
-    pieces = list(access._pieces(lines, 4096))
+    pieces = list(access_log._pieces(lines, 4096))
     assert b"".join(pieces) == b"".join(lines)
     assert [len(piece) for piece in pieces] == [3003, 2001, 9001, 2]
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from polyport.errors import ApiError
-from polyport.gateway import faults, heads
-from polyport.gateway.request import (
+from polyport.gateway import faults
+from polyport.gateway.clients import heads
+from polyport.gateway.clients.request import (
     BULK,
     MAX_HEAD,
     MAX_HEADERS,
@@ -27,7 +28,7 @@ from polyport.gateway.request import (
 )
 
 if TYPE_CHECKING:
-    from polyport.gateway.exchange import Taker
+    from polyport.gateway.clients.exchange import Taker
     from polyport.gateway.gateway import Gateway
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ import msgspec
 
 if TYPE_CHECKING:
     from polyport.errors import ApiError
-    from polyport.gateway.exchange import Client, Taker
-    from polyport.gateway.request import Request
+    from polyport.gateway.clients.exchange import Client, Taker
+    from polyport.gateway.clients.request import Request
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from polyport.gateway import faults, headers
-from polyport.gateway.invocation import Invocation
+from polyport.gateway import faults
+from polyport.gateway.calls import headers
+from polyport.gateway.calls.invocation import Invocation
 
 if TYPE_CHECKING:
-    from polyport.gateway.upstream import Upstream
+    from polyport.gateway.containers.upstream import Upstream
 
 #: Bytes of payload that SDKs take in one frame.
 MAX_PAYLOAD = 16 * 1024 * 1024

@@ -7,8 +7,8 @@ a slow one delays nobody but its own callers.
 import logging
 from typing import Protocol, cast
 
+from polyport.gateway.containers.upstream import Connect, Pool, Upstream, User
 from polyport.gateway.deadlines import Lane, Loop
-from polyport.gateway.upstream import Connect, Pool, Upstream, User
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from urllib.parse import unquote_to_bytes
 
 from polyport.domain.routes import Address, EndpointRoute, InstanceRoute, RouteTable, VariantRoute
-from polyport.gateway import sessions, timing
-from polyport.gateway.upstream import Pool
+from polyport.gateway.calls import sessions, timing
+from polyport.gateway.containers.upstream import Pool
 
 #: Seconds for which an instance that refused a connection is chosen only when there is no other.
 AVOIDED_FOR = 1.0

@@ -4,8 +4,8 @@ All others stay behind, as SageMaker does it. Values come from parsers that refu
 add a header.
 """
 
-from polyport.gateway import sessions
-from polyport.gateway.request import Fields, Headers
+from polyport.gateway.calls import sessions
+from polyport.gateway.clients.request import Fields, Headers
 
 #: What a container is told when the client did not say what it sends: what HTTP makes of that.
 DEFAULT_TYPE = b"application/octet-stream"
