@@ -15,6 +15,7 @@ from bench.cases import MODELS, Case
 from bench.client import Target
 from bench.ground import Ground, Program, Unavailable, free_port
 from bench.signing import REGION
+from polyport.domain.access import AccessTable
 from polyport.domain.routes import Acknowledge, Address, EndpointRoute, FromWorker, InstanceRoute, Publish, RouteTable
 from polyport.domain.routes import VariantRoute as Variant
 from polyport.gateway import options
@@ -76,7 +77,9 @@ def table(models: dict[str, tuple[int, ...]], endpoints: int) -> RouteTable:
     half = len(filling) // 2
     names = list(filling)
     ordered = {name: filling[name] for name in names[:half]} | models | {name: filling[name] for name in names[half:]}
-    return RouteTable(1, tuple(_route(name, ports) for name, ports in ordered.items()))
+    return RouteTable(
+        1, AccessTable(is_open=True, account=ACCOUNT), tuple(_route(name, ports) for name, ports in ordered.items())
+    )
 
 
 def _route(name: str, ports: tuple[int, ...]) -> EndpointRoute:

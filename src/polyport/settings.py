@@ -51,6 +51,31 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "123456789012"
     region: Annotated[str, _doc("The region of calls that carry no signature, which would name one.")] = "us-east-1"
 
+    tls_cert: Annotated[
+        str,
+        _doc(
+            "A file with the certificate (PEM, with its chain) to serve https with, TLS 1.2 and newer. A relative path "
+            "is taken from the home. Read again when it changes. Empty: http."
+        ),
+    ] = ""
+    tls_key: Annotated[str, _doc("The file with the private key of `tls_cert`.")] = ""
+    tls_client_ca: Annotated[
+        str,
+        _doc(
+            "A file with the certificates of those who sign clients' certificates: then only clients that have one can "
+            "connect. Their calls are signed as ever."
+        ),
+    ] = ""
+    audit_log: Annotated[
+        str,
+        _doc(
+            "The file that gets a line of JSON for each control-plane call and each refused invocation; a relative "
+            "path is taken from the home. Empty: none."
+        ),
+    ] = "audit/audit.jsonl"
+    audit_max_bytes: Annotated[Bytes, _doc("The size at which the audit log is rotated, in bytes.")] = 64 * 1024 * 1024
+    audit_files: Annotated[Count, _doc("How many rotated files of the audit log are kept.")] = 10
+
     max_body_bytes: Annotated[
         Bytes, _doc("The largest request body of an invocation, in bytes; a larger one is refused unseen.")
     ] = 25 * 1024 * 1024

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from polyport.domain.access import AccessTable
 from polyport.domain.routes import Address, EndpointRoute, InstanceRoute, RouteTable, VariantRoute
 from polyport.gateway.clients.connection import Connection
 from polyport.gateway.containers.bounded import BoundedPool
@@ -13,6 +14,8 @@ from polyport.gateway.options import Options
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
+#: Anybody may call.
+OPEN = AccessTable(is_open=True, account=ACCOUNT)
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi"
 
 
@@ -145,6 +148,7 @@ class World:
         self.control = FakePool()
         self.reports: list[tuple[str, str, str]] = []
         self.drained = 0
+        self.access = OPEN
         self.draws: list[float] = []
         self.gateway = Gateway(
             Options(
@@ -169,7 +173,7 @@ class World:
     def publish(
         self, *endpoints: EndpointRoute, version: int, unavailable: tuple[tuple[str, str, str, str], ...] = ()
     ) -> None:
-        self.gateway.take(RouteTable(version=version, endpoints=endpoints, unavailable=unavailable))
+        self.gateway.take(RouteTable(version=version, access=self.access, endpoints=endpoints, unavailable=unavailable))
 
     def connect(self) -> Transport:
         return Transport(Connection(self.gateway))

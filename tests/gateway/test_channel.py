@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from polyport.domain.access import AccessTable
 from polyport.domain.routes import Acknowledge, FromWorker, Hello, Publish, RouteTable, Unreachable
 from polyport.gateway import channel as channel_module
 from polyport.gateway.channel import Channel
@@ -49,7 +50,7 @@ def frame(message: object) -> bytes:
 
 
 def table(version: int) -> bytes:
-    return frame(Publish(RouteTable(version)))
+    return frame(Publish(RouteTable(version, AccessTable(is_open=True, account="123456789012"))))
 
 
 async def conversation(talk: Talk, made: Channel, count: int) -> list[FromWorker]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.fakes import ACCOUNT, REGION
+from polyport.domain.access import AccessTable
 from polyport.domain.routes import Address, EndpointRoute, FromWorker, InstanceRoute, Publish, RouteTable
 from polyport.gateway.options import Options, command
 
@@ -152,6 +153,7 @@ class FakeControl:
         self.channel = str(folder / "channel")
         self.http = str(folder / "control")
         self.received: list[FromWorker] = []
+        self.access = AccessTable(is_open=True, account="123456789012")
         self._table: RouteTable | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._servers: list[asyncio.Server] = []
@@ -176,7 +178,7 @@ class FakeControl:
             Path(path).unlink(missing_ok=True)
 
     def publish(self, *endpoints: EndpointRoute, version: int) -> None:
-        self._table = RouteTable(version=version, endpoints=endpoints)
+        self._table = RouteTable(version=version, access=self.access, endpoints=endpoints)
 
         def send() -> None:
             for writer in self._writers:

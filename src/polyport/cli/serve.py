@@ -23,28 +23,38 @@ def serve(
     home: Annotated[Path | None, _flag("home")] = None,
     workers: Annotated[int | None, _flag("workers")] = None,
     engine: Annotated[str | None, _flag("engine")] = None,
+    tls_cert: Annotated[Path | None, _flag("tls_cert")] = None,
+    tls_key: Annotated[Path | None, _flag("tls_key")] = None,
 ) -> None:
     """Serve SageMaker's hosting API on one port until Ctrl-C.
 
     Further settings: polyport.toml in the home folder, or environment variables POLYPORT_*.
     """
     flags: dict[str, Any] = {"host": host, "port": port, "home": home, "workers": workers, "engine": engine}
+    # Flags are about files where the user is, settings about files in the home.
+    flags |= {name: str(path.absolute()) for name, path in (("tls_cert", tls_cert), ("tls_key", tls_key)) if path}
     given = {name: value for name, value in flags.items() if value is not None}
     loaded = settings.load(given, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    launcher.serve(loaded, lambda url: _announce(loaded, url))
+    launcher.serve(loaded, lambda url, is_open: _announce(loaded, url, is_open=is_open))
 
 
-def _announce(loaded: settings.Settings, url: str) -> None:
+def _announce(loaded: settings.Settings, url: str, *, is_open: bool) -> None:
     """What a user needs next, fit to be pasted into a shell."""
+    if is_open:
+        credentials = "Any credentials are accepted, since there is no key (polyport key create). "
+        keys = "AWS_ACCESS_KEY_ID=polyport AWS_SECRET_ACCESS_KEY=polyport"
+    else:
+        credentials = "Calls must be signed with a key of this server (polyport key create). "
+        keys = "AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=..."
     console.out.print(
         f"""
 Polyport listens on {url} (engine: {loaded.engine}, home: {loaded.home}).
-Any credentials are accepted. In the shell of your client:
+{credentials}In the shell of your client:
 
   export AWS_ENDPOINT_URL={url}
   export AWS_REGION={loaded.region} AWS_DEFAULT_REGION={loaded.region}
-  export AWS_ACCESS_KEY_ID=polyport AWS_SECRET_ACCESS_KEY=polyport
+  export {keys}
 
 Ctrl-C stops the server and its containers; endpoints come back with the next start.
 """,

@@ -14,12 +14,14 @@ from typing import Any
 import msgspec
 
 from polyport.control import routes
+from polyport.domain.access import CLOSED, AccessTable
 from polyport.domain.routes import (
     Acknowledge,
     EndpointRoute,
     FromWorker,
     Hello,
     Publish,
+    Refused,
     RouteTable,
     Unreachable,
 )
@@ -60,8 +62,11 @@ class Publisher:
         self._expected = workers
         self._on_progress = on_progress
         self._on_unreachable = on_unreachable
+        #: Told of the invocations that workers refused.
+        self.on_refused: Callable[[Refused], None] = lambda _: None
         # Versions must grow across restarts, also when the database was put back to an older state.
         self._first_version = self._version = time.time_ns() // 1_000_000
+        self._access = CLOSED
         self._routes: dict[str, EndpointRoute] = {}
         self._unavailable: dict[str, tuple[str, str, str, str]] = {}
         self._entered: dict[str, int] = {}
@@ -80,8 +85,7 @@ class Publisher:
         if self._routes.get(key) == route and self._unavailable.get(key) == unavailable:
             return
         before, after = routes.live_ids(self._routes.get(key)), routes.live_ids(route)
-        if not self._dirty:
-            self._dirty, self._version = True, self._version + 1
+        self._touch()
         # Those that stay enter anew: routed means by the latest weights and addresses, too.
         self._entered.update(dict.fromkeys(after, self._version))
         for instance in before - after:
@@ -90,6 +94,16 @@ class Publisher:
         _set(self._routes, key, route)
         _set(self._unavailable, key, unavailable)
 
+    def put_access(self, access: AccessTable) -> None:
+        """Set who may call. Pushed by `flush`; until it is set, nobody may."""
+        if self._access != access:
+            self._access = access
+            self._touch()
+
+    def _touch(self) -> None:
+        if not self._dirty:
+            self._dirty, self._version = True, self._version + 1
+
     def flush(self) -> None:
         """Push the table to every worker, if it changed or was never pushed."""
         if not self._dirty and self._frame is not None:
@@ -97,6 +111,7 @@ class Publisher:
         self._dirty = False
         table = RouteTable(
             version=self._version,
+            access=self._access,
             endpoints=tuple(self._routes.values()),
             unavailable=tuple(self._unavailable.values()),
         )
@@ -206,6 +221,8 @@ class Publisher:
             self._on_progress()
         elif isinstance(message, Unreachable):
             self._on_unreachable(message)
+        elif isinstance(message, Refused):
+            self.on_refused(message)
         else:
             raise ValueError("a worker says hello once")
 

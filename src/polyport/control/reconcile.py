@@ -19,6 +19,7 @@ from polyport.control.monitor import Monitor
 from polyport.control.prepare import Preparer
 from polyport.control.publish import Publisher
 from polyport.control.rows import Rows
+from polyport.domain.access import AccessTable
 from polyport.domain.endpoints import Deployment, Endpoint, EndpointState, Fleet, InstanceRow, Status
 from polyport.domain.instances import Image, InstanceState
 from polyport.domain.routes import Unreachable
@@ -123,6 +124,12 @@ class Reconciler:
             # A key of its own each time: the worker before it may not be quite gone.
             self._jobs.start(self._wakes[endpoint_id], self._drive(endpoint_id))
         self._wakes[endpoint_id].set()
+
+    def take_access(self, access: AccessTable) -> None:
+        """Tell the gateways who may call. Before the start it waits for the endpoints: no table lacks what there is."""
+        self.publisher.put_access(access)
+        if self._is_started:
+            self._flush_soon()
 
     # --- what others may know (DescribeEndpoint, /healthz)
 

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from polyport.domain.access import AccessTable
+
 
 class Address(msgspec.Struct, frozen=True, array_like=True):
     """Where one container of one instance listens."""
@@ -39,9 +41,13 @@ class EndpointRoute(msgspec.Struct, frozen=True):
 
 
 class RouteTable(msgspec.Struct, frozen=True):
-    """A whole, versioned snapshot. Versions only grow, also across restarts of control."""
+    """A whole, versioned snapshot. Versions only grow, also across restarts of control.
+
+    ``access`` has no default on purpose: whoever makes a table says who may call.
+    """
 
     version: int
+    access: AccessTable
     endpoints: tuple[EndpointRoute, ...] = ()
     #: Which endpoints exist but cannot be invoked now, by (account, region, name): their status.
     unavailable: tuple[tuple[str, str, str, str], ...] = ()
@@ -79,5 +85,13 @@ class Unreachable(msgspec.Struct, frozen=True, tag="unreachable"):
     reason: str
 
 
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """Worker to control: invocations that were refused, each as a line of the audit log."""
+
+    records: tuple[msgspec.Raw, ...]
+    #: How many more there were, of which nothing could be kept.
+    lost: int = 0
+
+
 FromControl = Publish
-FromWorker = Hello | Acknowledge | Unreachable
+FromWorker = Hello | Acknowledge | Unreachable | Refused

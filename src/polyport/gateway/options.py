@@ -16,6 +16,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     host: str
     #: Workers share it with SO_REUSEPORT; 0 is for tests, the worker then prints the port it got.
     port: int
+    #: Files of the certificate, its key, and of those who sign clients' certificates; empty: no TLS, no such demand.
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_client_ca: str = ""
     #: Unix socket of the channel to control.
     channel: str
     #: Unix socket on which control answers HTTP.
@@ -51,6 +55,9 @@ def from_settings(settings: Settings, *, name: str, channel: str, control: str, 
         name=name,
         host=settings.host,
         port=settings.port,
+        tls_cert=_path(settings, settings.tls_cert),
+        tls_key=_path(settings, settings.tls_key),
+        tls_client_ca=_path(settings, settings.tls_client_ca),
         channel=channel,
         control=control,
         account=settings.account_id,
@@ -73,7 +80,11 @@ def from_settings(settings: Settings, *, name: str, channel: str, control: str, 
 
 def _log_path(settings: Settings) -> str:
     where = settings.access_log
-    return where if where in ("", "stdout", "stderr") else str(settings.home / where)
+    return where if where in ("stdout", "stderr") else _path(settings, where)
+
+
+def _path(settings: Settings, where: str) -> str:
+    return str(settings.home / where) if where else ""
 
 
 def command(options: Options) -> list[str]:

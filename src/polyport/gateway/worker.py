@@ -22,6 +22,7 @@ from polyport.domain.routes import RouteTable
 from polyport.gateway.channel import Channel
 from polyport.gateway.gateway import Gateway, tcp_pool, unix_pool
 from polyport.gateway.options import Options
+from polyport.gateway.tls import HANDSHAKE_TIMEOUT, Certificate
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,9 @@ class Worker:
         self._options = options
         self._loop = loop
         self._listener = listener
+        self._certificate: Certificate | None = None
+        if options.tls_cert:
+            self._certificate = Certificate(options.tls_cert, options.tls_key, options.tls_client_ca)
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._has_table = asyncio.Event()
@@ -99,7 +103,16 @@ class Worker:
 
     async def _accept(self) -> None:
         await self._has_table.wait()
-        self._server = await self._loop.create_server(self.gateway.accept, sock=self._listener, backlog=BACKLOG)
+        if self._certificate is None:
+            self._server = await self._loop.create_server(self.gateway.accept, sock=self._listener, backlog=BACKLOG)
+        else:
+            self._server = await self._loop.create_server(
+                self.gateway.accept,
+                sock=self._listener,
+                backlog=BACKLOG,
+                ssl=self._certificate.context(),
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+            )
         log.info("%s serves %s:%d", self._options.name, *self._listener.getsockname()[:2])
         # What is here now stays: the collector need not look at it again and again.
         gc.collect()
@@ -125,6 +138,8 @@ class Worker:
         if self._options.parent and os.getppid() != self._options.parent:
             self.stop()
         self.gateway.sweep()
+        if self._certificate is not None:
+            self._certificate.refresh()
         if self._server is not None and not self._stopping.is_set() and self._listener.fileno() < 0:
             # When files run out, libuv turns clients away by a trick that can fail; uvloop then closes the port for
             # good and says nothing.

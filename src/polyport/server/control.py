@@ -7,24 +7,29 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 import uvloop
 
+from polyport.access.vault import open_vault
 from polyport.api import app as api
 from polyport.artifacts.cache import Cache
 from polyport.control import health
 from polyport.control.reconcile import Reconciler
+from polyport.domain.routes import Refused
 from polyport.engines import catalog
 from polyport.errors import PolyportError, StoreError, UsageError
 from polyport.images.registry import Registry
 from polyport.server import processes
+from polyport.server.access import Watcher, is_loopback
 from polyport.server.launcher import EXIT_USAGE
 from polyport.server.preparer import FakeArtifacts, FakePreparer, FakeRegistry, ProcessPreparer
 from polyport.server.sockets import sockets
 from polyport.settings import Settings, from_json
 from polyport.store import Store, sqlite_url
+from polyport.telemetry.audit import AuditLog
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +61,10 @@ class Control:
             workers=settings.workers,
             ping_timeout=settings.ping_timeout,
         )
+        self.vault = open_vault(settings.home)
+        self.access = Watcher(self.store, self.vault, settings, self.reconciler.take_access)
+        self.audit = _audit_log(settings)
+        self.reconciler.publisher.on_refused = self._note_refusals
         self._stopping = asyncio.Event()
 
     def health(self) -> tuple[bool, dict[str, Any]]:
@@ -66,6 +75,7 @@ class Control:
             "workers": len(publisher.workers),
             "workers_expected": self.settings.workers,
             "engine": self.settings.engine,
+            "authentication": "none" if self.access.table.is_open else "signatures",
         }
 
     async def run(self) -> None:
@@ -74,8 +84,13 @@ class Control:
             asyncio.get_running_loop().add_signal_handler(number, self._stopping.set)
         await self.store.open()
         unsubscribe = self.store.subscribe(self.reconciler.wake)
-        keeping_house = asyncio.create_task(self._keep_house())
+        tasks: list[asyncio.Task[None]] = []
         try:
+            # Before anything is published: gateways serve by their first table.
+            await self._load_access()
+            if self.audit is not None:
+                self.audit.open()
+            tasks = [asyncio.create_task(self._keep_house()), asyncio.create_task(self.access.run())]
             await self.reconciler.start()
             meeting = sockets(self.settings.home)
             await self.reconciler.publisher.open(meeting.channel)
@@ -85,11 +100,31 @@ class Control:
             await self.reconciler.stop_instances(self.settings.stop_timeout + STOP_MARGIN)
         finally:
             unsubscribe()
-            keeping_house.cancel()
-            await asyncio.gather(keeping_house, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self.reconciler.stop()
             await self.cache.close()
             await self.store.close()
+            if self.audit is not None:
+                self.audit.close()
+
+    async def _load_access(self) -> None:
+        await self.access.load()
+        if not self.access.table.keys and not is_loopback(self.settings.host):
+            raise UsageError(
+                f"{self.settings.host} can be reached from other machines, and without a key anybody there could use "
+                "this server. Make a key first: polyport key create --user NAME --policy AdministratorAccess"
+                f"{'' if _is_usual(self.settings) else f' --home {self.settings.home}'}. "
+                "Or listen on this machine only: --host 127.0.0.1."
+            )
+
+    def _note_refusals(self, message: Refused) -> None:
+        if self.audit is not None:
+            for record in message.records:
+                self.audit.add_line(bytes(record))
+            if message.lost:
+                self.audit.lose(message.lost)
 
     async def _keep_house(self) -> None:
         """Drop the images that lost their tag to a later build and that no endpoint runs any more."""
@@ -120,6 +155,16 @@ class Control:
         stopping.cancel()
         server.should_exit = True
         await serving
+
+
+def _audit_log(settings: Settings) -> AuditLog | None:
+    if not settings.audit_log:
+        return None
+    return AuditLog(settings.home / settings.audit_log, settings.audit_max_bytes, settings.audit_files)
+
+
+def _is_usual(settings: Settings) -> bool:
+    return settings.home == Path("~/.polyport").expanduser()
 
 
 class _Server(uvicorn.Server):

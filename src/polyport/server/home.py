@@ -20,6 +20,8 @@ def prepare(settings: Settings) -> None:
     try:
         for folder in (settings.home, settings.home / "run", settings.buckets):
             folder.mkdir(parents=True, exist_ok=True)
+        # Keys, the database and what containers wrote: nobody else's business.
+        settings.home.chmod(0o700)
         (settings.home / "run").chmod(0o700)
         with tempfile.TemporaryFile(dir=settings.home):
             pass
@@ -50,6 +52,18 @@ def lock(settings: Settings) -> IO[str]:
     # Control inherits it: two of them never run on one home, even when a launcher was killed.
     os.set_inheritable(file.fileno(), True)
     return file
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a server runs on that home."""
+    try:
+        with (folder / "run" / "lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def sign(lock_file: IO[str], url: str) -> None:

@@ -5,7 +5,6 @@ start adopts them.
 """
 
 import asyncio
-import http.client
 import logging
 import os
 import signal
@@ -20,6 +19,7 @@ import msgspec
 
 from polyport.errors import UsageError
 from polyport.gateway import options
+from polyport.gateway.tls import Certificate
 from polyport.server import home, sockets
 from polyport.settings import Settings, to_json
 
@@ -87,16 +87,27 @@ async def _stop_all(children: list[Child], patience: float) -> None:
     await asyncio.gather(*(child.stop(patience) for child in children))
 
 
-def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
-    """Run until SIGTERM or Ctrl-C. ``on_ready`` gets the URL once everything answers. Raises `UsageError`."""
+def serve(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
+    """Run until SIGTERM or Ctrl-C. ``on_ready`` gets the URL once everything answers, and whether any credentials are
+    accepted. Raises `UsageError`."""
     home.prepare(settings)
+    _check_tls(settings)
     # The home before the port: the usual mistake is to start the same server twice, and that is what is said then.
     with home.lock(settings) as lock, reserve_port(settings.host, settings.port) as reserved:
         port = reserved.getsockname()[1]
-        url = f"http://{_in_url(settings.host)}:{port}"
+        url = f"http{'s' if settings.tls_cert else ''}://{_in_url(settings.host)}:{port}"
         home.sign(lock, url)
         settings = msgspec.structs.replace(settings, port=port)
-        asyncio.run(_Launcher(settings, lock.fileno(), lambda: on_ready(url)).run())
+        asyncio.run(_Launcher(settings, lock.fileno(), lambda is_open: on_ready(url, is_open)).run())
+
+
+def _check_tls(settings: Settings) -> None:
+    """Before anything is started: workers would only end again and again."""
+    if settings.tls_cert:
+        files = (settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+        Certificate(*(str(settings.home / file) if file else "" for file in files)).context()
+    elif settings.tls_key or settings.tls_client_ca:
+        raise UsageError("tls_key and tls_client_ca need tls_cert: without a certificate there is no TLS.")
 
 
 def reserve_port(host: str, port: int) -> socket.socket:
@@ -127,7 +138,7 @@ def reserve_port(host: str, port: int) -> socket.socket:
 
 
 class _Launcher:
-    def __init__(self, settings: Settings, lock: int, on_ready: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, lock: int, on_ready: Callable[[bool], None]) -> None:
         self._settings = settings
         self._on_ready = on_ready
         control = [sys.executable, "-m", "polyport.server.control", to_json(settings)]
@@ -193,19 +204,24 @@ class _Launcher:
         await asyncio.gather(task, hurry, return_exceptions=True)
 
     async def _announce(self) -> None:
-        while not await asyncio.to_thread(self._answers):  # noqa: ASYNC110  another process's event
+        while (facts := await asyncio.to_thread(self._ask)) is None:  # noqa: ASYNC110  another process's event
             await asyncio.sleep(0.05)
-        self._on_ready()
+        self._on_ready(facts.get("authentication") == "none")
 
-    def _answers(self) -> bool:
-        connection = http.client.HTTPConnection(_dial(self._settings.host), self._settings.port, timeout=2)
+    def _ask(self) -> dict[str, Any] | None:
+        """What control says of its health once all is ready: every worker serves. It is asked on its own socket, for
+        which no certificate is needed."""
+        meeting = sockets.sockets(self._settings.home)
         try:
-            connection.request("GET", "/healthz")
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(2)
+                connection.connect(str(meeting.control))
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: control\r\nConnection: close\r\n\r\n")
+                answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        except OSError:
+            return None
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return msgspec.json.decode(body, type=dict[str, Any]) if head.startswith(b"HTTP/1.1 200 ") else None
 
 
 def _in_url(host: str) -> str:

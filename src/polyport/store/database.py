@@ -39,13 +39,13 @@ class Database:
         # which polls. BEGIN IMMEDIATE takes the write lock before anything is read: what a write has read stays true.
         self._writer = _engine(self._url, 1, begin="BEGIN IMMEDIATE", query_only=False)
 
-    async def open(self) -> None:
-        """Check the file, create or migrate the tables."""
+    async def open(self, *, upgrade: bool = True) -> None:
+        """Check the file, create or migrate the tables; without ``upgrade`` they must be as they should."""
         # First by the plain driver: a connection of the asynchronous one that fails to open leaves a thread behind.
         await asyncio.to_thread(_inspect, str(self._url.database))
         try:
             async with self.writing() as connection:
-                await connection.run_sync(self._upgrade)
+                await connection.run_sync(self._upgrade if upgrade else self._expect_head)
         except BaseException:
             await self.close()
             raise
@@ -74,6 +74,14 @@ class Database:
         from polyport.store import migrations  # noqa: PLC0415
 
         migrations.upgrade(connection, str(self._url.database))
+
+    def _expect_head(self, connection: sa.Connection) -> None:
+        revision = _revision(connection)
+        if revision != schema.HEAD:
+            raise StoreError(
+                f"The database {self._url.database} has revision {revision}, this program works with {schema.HEAD}: "
+                "a server of another version of Polyport is running on it. Use that version, or stop the server."
+            )
 
     @asynccontextmanager
     async def _translating(self) -> AsyncIterator[None]:

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 #: The newest revision in `migrations/versions`.
-HEAD = "0001"
+HEAD = "0002"
 
 metadata = sa.MetaData()
 
@@ -64,3 +64,52 @@ tags = sa.Table(
 
 #: Everything that can carry tags.
 TAGGABLE = (models, endpoint_configs, endpoints)
+
+principals = sa.Table(
+    "principals",
+    metadata,
+    sa.Column("account", sa.String(12), primary_key=True),
+    sa.Column("kind", sa.String(8), primary_key=True),
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("id", sa.String(32), nullable=False, unique=True),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("trust", sa.Text, nullable=False),
+    sa.Column("max_session", sa.Integer, nullable=False),
+)
+
+policies = sa.Table(
+    "policies",
+    metadata,
+    sa.Column("account", sa.String(12), primary_key=True),
+    sa.Column("kind", sa.String(8), primary_key=True),
+    sa.Column("principal", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+)
+
+access_keys = sa.Table(
+    "access_keys",
+    metadata,
+    sa.Column("id", sa.String(128), primary_key=True),
+    sa.Column("account", sa.String(12), nullable=False),
+    sa.Column("user", sa.String(64), nullable=False),
+    sa.Column("secret", sa.Text, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=True),
+)
+
+endpoint_policies = sa.Table(
+    "endpoint_policies",
+    metadata,
+    sa.Column("arn", sa.String(256), primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+)
+
+#: One row. Its number grows with each change of the four tables above, so that a look at it tells whether to read them.
+access_revision = sa.Table(
+    "access_revision",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+)

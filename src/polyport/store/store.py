@@ -12,7 +12,7 @@ from polyport.domain.endpoints import Endpoint, EndpointState, Wanted
 from polyport.domain.names import Owner
 from polyport.domain.resources import EndpointConfig, Model
 from polyport.errors import AlreadyExists, PolyportError, StaleWrite
-from polyport.store import queries, rows, schema
+from polyport.store import access, queries, rows, schema
 from polyport.store.database import Database
 from polyport.store.queries import ListQuery, Page
 
@@ -31,11 +31,15 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
+        self.access = access.AccessStore(self._database)
         self._subscribers: list[Callable[[str], None]] = []
 
-    async def open(self) -> None:
-        """Create or migrate the database. Raises `StoreError` when it is newer than this program, or damaged."""
-        await self._database.open()
+    async def open(self, *, upgrade: bool = True) -> None:
+        """Create or migrate the database; without ``upgrade`` it must be of this program's revision already.
+
+        Raises `StoreError` when it is newer than this program, or damaged.
+        """
+        await self._database.open(upgrade=upgrade)
 
     async def close(self) -> None:
         """Close all connections. May be called twice."""
@@ -169,6 +173,8 @@ class Store:
             deleted = await connection.execute(sa.delete(schema.endpoints).where(*_unchanged(endpoint)))
             _expect_one(deleted, endpoint)
             await connection.execute(sa.delete(schema.tags).where(schema.tags.c.arn == endpoint.arn))
+            await access.changed(connection)
+            await access.drop_endpoint_policy(connection, endpoint.arn)
 
     # Tags
 
@@ -188,6 +194,7 @@ class Store:
             merged = {**await _tags(connection, arn), **tags}
             await connection.execute(_delete_tags(arn, tags))
             await _insert_tags(connection, arn, tags, total=len(merged))
+            await access.changed(connection)
             return dict(sorted(merged.items()))
 
     async def delete_tags(self, arn: str, keys: Iterable[str]) -> bool:
@@ -196,6 +203,7 @@ class Store:
             if not await _exists(connection, arn):
                 return False
             await connection.execute(_delete_tags(arn, keys))
+            await access.changed(connection)
             return True
 
     # What they share
@@ -205,6 +213,8 @@ class Store:
             async with self._database.writing() as connection:
                 await connection.execute(sa.insert(table).values(values))
                 await _insert_tags(connection, values["arn"], tags or {}, total=len(tags or {}))
+                if tags:
+                    await access.changed(connection)
         except IntegrityError as error:
             raise AlreadyExists(f"{values['arn']} exists.") from error
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote_to_bytes
 
+from polyport.domain.access import CLOSED
 from polyport.domain.routes import Address, EndpointRoute, InstanceRoute, RouteTable, VariantRoute
 from polyport.gateway.calls import sessions, timing
 from polyport.gateway.containers.upstream import Pool
@@ -160,7 +161,7 @@ class Index:
 
 def empty() -> Index:
     """What a worker knows before its first table."""
-    return Index(RouteTable(version=0), (), {})
+    return Index(RouteTable(version=0, access=CLOSED), (), {})
 
 
 def build(table: RouteTable, previous: Index, draining: dict[str, Instance], open_pool: OpenPool) -> Index:

@@ -1,0 +1,1 @@
+"""What happened, for people and programs that look on. Nothing here decides anything."""
