@@ -2,6 +2,7 @@
 
 import base64
 import os
+import secrets
 import stat
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def _make(path: Path) -> None:
     """Whole or not at all, and only ours from its first moment on; somebody else's that is there already stays."""
     if path.exists():
         return
-    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:

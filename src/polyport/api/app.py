@@ -18,16 +18,13 @@ from polyport.api.context import Artifacts, Context, Images, Live
 from polyport.api.operations import OPERATIONS, Operation
 from polyport.aws import dispatch, faults, parse, render, service, validate, wire
 from polyport.aws.dispatch import Call
-from polyport.aws.wire import Head, Response
+from polyport.aws.wire import MAX_BODY, Head, Response
 from polyport.domain.names import Owner
 from polyport.errors import ApiError, StoreError
 from polyport.settings import Settings
 from polyport.store import Store
 
 log = logging.getLogger(__name__)
-
-#: The largest control-plane request, in bytes. SageMaker's largest, a model of 15 containers, takes a tenth of it.
-MAX_BODY = 1024 * 1024
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
 """Whether everything is ready, and what ``GET /healthz`` says of it."""

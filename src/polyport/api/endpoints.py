@@ -50,7 +50,7 @@ async def create_endpoint(context: Context, request: dict[str, Any]) -> dict[str
 
 async def describe_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """From the row and from what is going on."""
-    endpoint = await _get(context, request["EndpointName"])
+    endpoint = await get(context, request["EndpointName"])
     live = context.live
     return description.describe(endpoint, live.healthy_counts(endpoint.id), live.activity(endpoint.id))
 
@@ -75,7 +75,7 @@ async def update_endpoint(context: Context, request: dict[str, Any]) -> dict[str
     """Asks for new fleets by another (or the same) configuration."""
     deployments.check(request.get("DeploymentConfig", {}))
     # A missing endpoint and one that may not be updated are told of before a missing configuration.
-    _updatable(await _get(context, request["EndpointName"]))
+    _updatable(await get(context, request["EndpointName"]))
     copies = await _snapshot(context, request["EndpointConfigName"])
     endpoint = await _want(context, request["EndpointName"], lambda current: _updated(current, request, copies))
     ineffective.report(endpoint.arn, request)
@@ -141,7 +141,8 @@ def _current(active: Deployment) -> tuple[Variant, ...]:
     return tuple(fleet.variant for fleet in active.fleets)
 
 
-async def _get(context: Context, name: str) -> Endpoint:
+async def get(context: Context, name: str) -> Endpoint:
+    """The endpoint of that name. Raises `ApiError`."""
     endpoint = await context.store.get_endpoint(context.owner, name)
     if endpoint is None:
         raise refusals.not_found(context.owner, KIND, name)
@@ -151,7 +152,7 @@ async def _get(context: Context, name: str) -> Endpoint:
 async def _want(context: Context, name: str, decide: Callable[[Endpoint], Wanted | None]) -> Endpoint:
     """Decide on the row as it is, and write; when the row was written in between, decide again."""
     for _ in range(MAX_RACES):
-        endpoint = await _get(context, name)
+        endpoint = await get(context, name)
         wanted = decide(endpoint)
         if wanted is None:
             return endpoint

@@ -12,13 +12,24 @@ from contextlib import suppress
 
 import msgspec
 
-from polyport.domain.routes import Acknowledge, FromControl, FromWorker, Hello, Publish, RouteTable, Unreachable
+from polyport.domain.routes import (
+    Acknowledge,
+    FromControl,
+    FromWorker,
+    Hello,
+    Publish,
+    Refused,
+    RouteTable,
+    Unreachable,
+)
 
 log = logging.getLogger(__name__)
 
 PREFIX = 4
 #: Bytes; a table of ten thousand endpoints takes a few million.
 MAX_FRAME = 256 * 1024 * 1024
+#: Bytes that control may be behind before it is told no more of what is not urgent.
+MAX_UNREAD = 1024 * 1024
 #: Seconds before calling again, by how often it failed in a row.
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -53,6 +64,14 @@ class Channel:
         """Say by which table new calls go, and what still drains."""
         if self._version is not None:
             self._send(Acknowledge(self._version, self._draining()))
+
+    def tell(self, refused: Refused) -> bool:
+        """Invocations were refused. False: control is away, or does not read."""
+        writer = self._writer
+        if writer is None or writer.is_closing() or writer.transport.get_write_buffer_size() > MAX_UNREAD:
+            return False
+        self._send(refused)
+        return True
 
     def report(self, instance: str, hostname: str, reason: str) -> None:
         """A container does not answer."""

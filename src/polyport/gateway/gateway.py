@@ -3,12 +3,20 @@
 import asyncio
 import random
 from collections.abc import Callable
+from hashlib import sha256
 from time import monotonic
 from typing import Any, cast
 
-from polyport.domain.routes import Address, RouteTable
+from polyport.access.keyring import Known
+from polyport.domain.access import AccessTable
+from polyport.domain.names import Owner
+from polyport.domain.routes import Address, Refused, RouteTable
 from polyport.errors import ApiError
-from polyport.gateway import access_log
+from polyport.gateway import access_log, faults
+from polyport.gateway.callers import audit
+from polyport.gateway.callers import guard as guards
+from polyport.gateway.callers.audit import Refusals
+from polyport.gateway.callers.guard import Guard
 from polyport.gateway.calls import members, planning
 from polyport.gateway.calls.course import Course
 from polyport.gateway.calls.forward import Forward
@@ -17,7 +25,7 @@ from polyport.gateway.calls.refusal import Refusal
 from polyport.gateway.calls.streaming import StreamedInvocation
 from polyport.gateway.clients.connection import Connection
 from polyport.gateway.clients.exchange import Client, Exchange, Taker
-from polyport.gateway.clients.request import Request
+from polyport.gateway.clients.request import INVOCATIONS, Request
 from polyport.gateway.clients.surplus import Surplus
 from polyport.gateway.clock import Clock
 from polyport.gateway.containers import routes
@@ -47,6 +55,7 @@ class Gateway:
         open_pool: routes.OpenPool,
         control: Pool,
         report: Report = lambda *_: None,
+        tell: Callable[[Refused], bool] = lambda _: True,
         on_drained: Callable[[], object] = lambda: None,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -75,7 +84,10 @@ class Gateway:
         self._report = report
         self._reported: dict[tuple[str, str], float] = {}
         self._on_drained = on_drained
-        self._owner = (options.account, options.region)
+        #: Decides who may invoke what; ``None``: anybody may anything, for there is no key.
+        self.guard: Guard | None = Guard(self.index.access, is_secure=bool(options.tls_cert))
+        self._refusals = Refusals(tell)
+        self._owner = Owner(options.account, options.region)
         self._operations = members.load()
         #: Instances that left the table with calls in flight.
         self._draining: dict[str, routes.Instance] = {}
@@ -88,7 +100,7 @@ class Gateway:
 
     def serve(self, client: Client, request: Request) -> Exchange:
         """The exchange that will answer the request; the caller starts it."""
-        if not request.target.startswith(b"/endpoints/"):
+        if not request.target.startswith(INVOCATIONS):
             return Forward(self, client, request)
         if self.access_log is not None:
             client = entry = access_log.Entry(self.access_log, client, request)
@@ -98,22 +110,57 @@ class Gateway:
         return self._invoke(client, request)
 
     def _invoke(self, client: Client, request: Request) -> Exchange:
-        authorization = request.fields.get(b"authorization")
-        owner = self._owner
-        if authorization is not None:
-            owner = (owner[0], routes.region_of(authorization) or owner[1])
         began = monotonic()
+        known: Known | None = None
         try:
+            if self.guard is None:
+                owner = self._stranger_s(request)
+            else:
+                known = self.guard.identify(request)
+                owner = self.guard.authorize(known, request, client)
             call = planning.plan(request, self.index, owner, self._operations, self.draw, self.loop.time)
         except ApiError as error:
-            return Refusal(client, request.target, error, began if self.options.server_timing else None)
+            refusal = guards.told(error)
+            self._note(client, request, known, refusal)
+            return Refusal(client, request.target, refusal, began if self.options.server_timing else None)
         if call[-1]:
             return StreamedInvocation(self, client, request, call, self.streams)
         return Invocation(self, client, request, call, self.calls)
 
+    def _stranger_s(self, request: Request) -> tuple[str, str]:
+        """The account and region of whoever calls a server without keys. Raises `ApiError`."""
+        fields = request.fields
+        if b"origin" in fields:
+            raise faults.cross_site()
+        authorization = fields.get(b"authorization")
+        region = routes.region_of(authorization) if authorization is not None else None
+        return self._owner.account, region or self._owner.region
+
+    def expect(self, client: Client, request: Request) -> None:
+        """A larger body is to come; for somebody whom nobody knows it is not waited. Raises `ApiError`."""
+        if self.guard is None or not request.target.startswith(INVOCATIONS):
+            return
+        try:
+            self.guard.expect(request)
+        except ApiError as error:
+            refusal = guards.told(error)
+            self._note(client, request, None, refusal)
+            raise refusal from None
+        request.hasher = sha256()
+
+    def _note(self, client: Client, request: Request, known: Known | None, error: ApiError) -> None:
+        """For the audit log."""
+        caller = known.caller if known else None
+        explanation = self.guard.explain(known, request, client) if self.guard and known else ""
+        owner = caller.owner if caller else self._owner
+        self._refusals.add(audit.describe(request, owner, caller, client.peer(), error, explanation))
+
     def serve_early(self, client: Client, request: Request) -> Taker | None:
         """The exchange for a request whose body is still coming, of which the length is known; the caller starts it.
-        ``None``: it is served when it is whole, or refused."""
+        ``None``: it is served when it is whole, or refused. Nothing of a signed body reaches a container before all of
+        it is found to be what was signed."""
+        if self.guard is not None and request.target.startswith(INVOCATIONS) and self.guard.must_wait(request):
+            return None
         exchange = self.serve(client, request)
         if isinstance(exchange, access_log.Entry):
             return exchange if isinstance(exchange.exchange, Invocation) else None
@@ -159,12 +206,21 @@ class Gateway:
         if table.version < before.version:
             return
         self.index = routes.build(table, before, self._draining, self._open_pool)
+        if table.access != before.access:
+            self._take_access(table.access)
         for instance in before.instances.values():
             if instance.id not in self.index.instances:
                 self._retire(instance)
         for kept in self.index.instances:
             self._draining.pop(kept, None)
         self._reported = {key: until for key, until in self._reported.items() if key[0] in self.index.instances}
+
+    def _take_access(self, access: AccessTable) -> None:
+        if access.is_open:
+            self.guard = None
+            self._owner = Owner(access.account, self.options.region)
+        else:
+            self.guard = Guard(access, is_secure=bool(self.options.tls_cert), before=self.guard)
 
     def sweep(self) -> None:
         """Once a second: who had time enough?"""
@@ -175,6 +231,7 @@ class Gateway:
             for container in instance.containers:
                 container.pool.sweep()
         self.control.sweep()
+        self._refusals.flush()
         if self.access_log is not None:
             self.access_log.flush()
 
@@ -191,6 +248,7 @@ class Gateway:
         clients: list[Connection | Surplus] = [*self.connections, *self.surplus]
         for client in clients:
             client.transport.abort()
+        self._refusals.flush()
         for instance in (*self.index.instances.values(), *self._draining.values()):
             instance.close()
         self.control.close()

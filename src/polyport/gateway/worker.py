@@ -59,6 +59,7 @@ class Worker:
             open_pool=tcp_pool(loop, options),
             control=unix_pool(loop, options.control),
             report=self._channel.report,
+            tell=self._channel.tell,
             on_drained=self._channel.acknowledge,
         )
         self.gateway.on_idle = self._idle.set

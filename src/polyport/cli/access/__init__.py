@@ -1,4 +1,4 @@
-"""`polyport key`, `user`, `role` and `policy`: who may call. They write rows; a running server sees them within a second.
+"""`polyport key`, `user`, `role`, `policy`: who may call. They write rows; a running server sees them within a second.
 
 Whoever can write to the home folder is the administrator: there is nobody else to ask for leave.
 """

@@ -33,7 +33,9 @@ Home = Annotated[
 ]
 Account = Annotated[
     str | None,
-    typer.Option(help="The AWS account (12 digits).", show_default=f"the setting account_id: {settings.default('account_id')}"),
+    typer.Option(
+        help="The AWS account (12 digits).", show_default=f"the setting account_id: {settings.default('account_id')}"
+    ),
 ]
 User = Annotated[str | None, typer.Option("--user", metavar="NAME", help="The user.")]
 Role = Annotated[str | None, typer.Option("--role", metavar="NAME", help="The role.")]

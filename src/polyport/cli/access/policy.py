@@ -21,7 +21,9 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The policy's name.")]
 
 @app.command()
 def put(
-    file: Annotated[str, typer.Argument(metavar="FILE", help=f"The JSON document, or {desk.ADMINISTRATOR}; - reads it.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help=f"The JSON document, or {desk.ADMINISTRATOR}; - reads it.")
+    ],
     user: User = None,
     role: Role = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="By default the file's name.")] = None,

@@ -30,8 +30,11 @@ _HOP = frozenset(
         b"upgrade",
     }
 )
-#: Tells control under which request id this request is known; a client cannot set it.
+#: What control is told of a request and its client; a client cannot say it.
+OURS = b"x-polyport-"
 REQUEST_ID = b"x-polyport-request-id"
+CLIENT = b"x-polyport-client"
+SECURE = b"x-polyport-secure"
 HEALTH = b"/healthz"
 #: Methods that only read.
 SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
@@ -91,7 +94,7 @@ class Forward:
             return
         self._upstream = upstream
         upstream.begin(self)
-        upstream.transport.writelines((_head(self._request), *self._request.body))
+        upstream.transport.writelines((self._request_head(), *self._request.body))
         if self._paused:
             upstream.transport.pause_reading()
 
@@ -134,6 +137,9 @@ class Forward:
     def crashed(self) -> None:
         """A mistake of ours."""
         self._end_badly(faults.internal())
+
+    def _request_head(self) -> bytes:
+        return _head(self._request, self._client.peer(), is_secure=bool(self._gateway.options.tls_cert))
 
     def _head(self, upstream: Upstream, length: int | None) -> bytes:
         request = self._request
@@ -185,17 +191,18 @@ class Forward:
             upstream.release()
 
 
-def _head(request: Request) -> bytes:
-    """The request line and headers for control: all but what is between client and gateway."""
+def _head(request: Request, client: str, *, is_secure: bool) -> bytes:
+    """The request line and headers for control: all but what is between client and gateway. ``client``: its address."""
     named = {token.strip().lower() for token in request.fields.get(b"connection", b"").split(b",")}
     lines = [b"%b %b HTTP/1.1\r\n" % (request.method, request.target)]
     for name, value in request.headers:
         lower = name.lower()
-        if lower not in _HOP and lower not in named and lower != REQUEST_ID:
+        if lower not in _HOP and lower not in named and not lower.startswith(OURS):
             lines.append(b"%b: %b\r\n" % (name, value))
     if b"host" not in request.fields:
         lines.append(b"Host: control\r\n")
     if request.size or request.method in (b"POST", b"PUT", b"PATCH"):
         lines.append(b"Content-Length: %d\r\n" % request.size)
-    lines.append(b"%b: %b\r\n\r\n" % (REQUEST_ID, request.id))
+    lines.append(b"%b: %b\r\n%b: %b\r\n" % (REQUEST_ID, request.id, CLIENT, client.encode()))
+    lines.append(b"%b: %d\r\n\r\n" % (SECURE, is_secure))
     return b"".join(lines)

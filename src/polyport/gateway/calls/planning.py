@@ -66,7 +66,8 @@ def _resolve(
     name, path = parsed
     if path == ASYNC:
         raise faults.no_async()
-    operations[path].check(name, request)
+    # By its ARN, an endpoint of any account.
+    operations[path].check(name.rpartition("/")[2] if routes.parse_arn(name) else name, request)
     endpoint = index.endpoint(owner, name)
     if endpoint is None:
         raise _missing(index, owner, name)

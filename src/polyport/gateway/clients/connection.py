@@ -206,6 +206,9 @@ class Connection(Reader):
 
     # Steps
 
+    def _client(self) -> Connection:
+        return self
+
     def _look_ahead(self) -> None:
         """A body has begun. The client may wait for leave to go on with it, and a large one may go on at once."""
         request = self._reading
@@ -220,6 +223,10 @@ class Connection(Reader):
     def _begin_early(self, request: Request) -> None:
         try:
             taker = self._gateway.serve_early(self, request)
+        except ApiError as error:
+            self._refuse(error)
+            self._serve()
+            return
         except Exception:
             # It is told when the request is whole, if it comes again.
             log.exception("request %s is not served early", request.id.decode())

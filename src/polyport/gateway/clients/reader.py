@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from polyport.aws.wire import MAX_BODY
 from polyport.errors import ApiError
 from polyport.gateway import faults
 from polyport.gateway.clients import heads
 from polyport.gateway.clients.request import (
     BULK,
+    INVOCATIONS,
     MAX_HEAD,
     MAX_HEADERS,
     METHODS,
@@ -28,7 +30,7 @@ from polyport.gateway.clients.request import (
 )
 
 if TYPE_CHECKING:
-    from polyport.gateway.clients.exchange import Taker
+    from polyport.gateway.clients.exchange import Client, Taker
     from polyport.gateway.gateway import Gateway
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class Reader(asyncio.Protocol):
         "_is_paused",
         "_left",
         "_limit",
+        "_most",
         "_owes_continue",
         "_parser",
         "_quiet",
@@ -66,7 +69,7 @@ class Reader(asyncio.Protocol):
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._limit = gateway.options.max_body_bytes
+        self._most = self._limit = gateway.options.max_body_bytes
         self._parser: HttpRequestParser = HttpRequestParser(self)
         #: Whole requests in line; an error stands for the one that could not be read, and is the last.
         self._ready: deque[Request | ApiError] = deque()
@@ -76,7 +79,7 @@ class Reader(asyncio.Protocol):
         self._is_paused = False
         #: Sweeps since something happened.
         self._quiet = 0
-        # The request that is being read
+        # The request that is being read; ``_limit``: bytes that its body may have
         self._in_head = True
         #: Bytes since the last that were of use: a head, or a piece of a body.
         self._fed = 0
@@ -117,14 +120,15 @@ class Reader(asyncio.Protocol):
             raise faults.malformed("it has no Host header")
         if b"transfer-encoding" in fields:
             _check_coding(request)
-        elif b"content-length" in fields and int(fields[b"content-length"]) > self._limit:
-            raise faults.too_large(self._limit)
+        if not request.target.startswith(b"/"):
+            request.target = path_of(request.target)
+        size = self._check_size(request)
         request.method = self._parser.get_method()
         if request.method != b"POST" and request.method not in METHODS:
             raise faults.malformed(f"the method {request.method.decode('ascii', 'replace')} is not served")
-        if not request.target.startswith(b"/"):
-            request.target = path_of(request.target)
         request.id = self._gateway.clock.request_id()
+        if self._gateway.guard is not None and (size > BULK or b"transfer-encoding" in fields):
+            self._gateway.expect(self._client(), request)
         if b"expect" in fields:
             self._expect(request)
 
@@ -147,6 +151,18 @@ class Reader(asyncio.Protocol):
         self._owes_continue = False
 
     # Steps
+
+    def _client(self) -> Client:
+        """The whole connection that this is half of."""
+        raise NotImplementedError
+
+    def _check_size(self, request: Request) -> int:
+        """Bytes of the body, as far as the head tells."""
+        self._limit = self._most if request.target.startswith(INVOCATIONS) else min(self._most, MAX_BODY)
+        size = int(request.fields.get(b"content-length", b"0"))
+        if size > self._limit:
+            raise faults.too_large(self._limit)
+        return size
 
     def _read(self, data: bytes) -> None:
         if self._left:

@@ -1,6 +1,14 @@
 """One request of a client, as it came in, and which of its headers mean something to a gateway."""
 
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
 from polyport.gateway import faults
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 #: Bytes of a request line with its headers, and of an answer's head.
 MAX_HEAD = 64 * 1024
@@ -11,6 +19,8 @@ SMALL = 4096
 BULK = 16 * 1024
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
+#: How the targets of invocations begin.
+INVOCATIONS = b"/endpoints/"
 API_PREFIX = b"x-amzn-sagemaker-"
 _KNOWN = frozenset(
     {
@@ -22,6 +32,7 @@ _KNOWN = frozenset(
         b"authorization",
         b"content-type",
         b"accept",
+        b"origin",
     }
 )
 #: These may be repeated; the values are a list.
@@ -62,6 +73,7 @@ class Request:
     __slots__ = (
         "body",
         "fields",
+        "hasher",
         "headers",
         "id",
         "is_legacy",
@@ -85,6 +97,8 @@ class Request:
         #: The pieces of the body, and how many bytes they are; once ``is_whole`` is false: will be.
         self.body: list[bytes | bytearray] = []
         self.size = 0
+        #: Takes the body's pieces while they come, if that was begun with the first.
+        self.hasher: Hash | None = None
         #: False while it is served and its body is still coming.
         self.is_whole = True
         self.keep_alive = True
@@ -112,6 +126,13 @@ class Request:
             else:
                 self._take_member(name, value.rstrip())
 
+    def body_hash(self) -> bytes:
+        """SHA-256 of the whole body, in hexadecimal digits."""
+        if self.hasher is not None:
+            return self.hasher.hexdigest().encode()
+        body = self.body
+        return sha256(body[0] if len(body) == 1 else b"".join(body)).hexdigest().encode()
+
     def add(self, piece: bytes) -> None:
         """A piece of the body, that counts."""
         self.size += len(piece)
@@ -120,6 +141,8 @@ class Request:
     def keep(self, piece: bytes) -> None:
         """A piece of the body. Small ones are put together: a list of them would take many times their size."""
         body = self.body
+        if self.hasher is not None:
+            self.hasher.update(piece)
         if len(piece) >= SMALL or not body:
             body.append(piece)
         elif isinstance(body[-1], bytearray):
@@ -165,6 +188,7 @@ class Known:
         made.size = self.size
         made.is_whole = made.keep_alive = True
         made.is_legacy = False
+        made.hasher = None
         made.known = self
         return made
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from urllib.parse import unquote_to_bytes
 
 from polyport.domain.access import CLOSED
+from polyport.domain.names import Owner, arn
 from polyport.domain.routes import Address, EndpointRoute, InstanceRoute, RouteTable, VariantRoute
 from polyport.gateway.calls import sessions, timing
 from polyport.gateway.containers.upstream import Pool
@@ -20,6 +21,7 @@ SINGLE_HOST = "model.aws.local"
 #: Ends of the paths that calls go to.
 OPERATIONS = (b"invocations", b"invocations-response-stream")
 _SAFE = re.compile(r"[!-~]*")
+_ARN = re.compile(r"arn:aws[a-z-]*:sagemaker:([a-z0-9-]{1,32}):([0-9]{12}):endpoint/[a-z0-9-]{1,63}")
 _TARGET = re.compile(rb"/endpoints/([^/?#]*)/([^/?#]*)(?:[?#].*)?", re.DOTALL)
 
 Draw = Callable[[], float]
@@ -113,13 +115,14 @@ class Endpoint:
     """One endpoint that may be invoked. ``shares`` are the variants that untargeted calls are drawn from, each with
     the sum of the weights up to it."""
 
-    __slots__ = ("account", "name", "paths", "region", "route", "shares", "total", "variants")
+    __slots__ = ("account", "arn", "name", "paths", "region", "route", "shares", "total", "variants")
 
     def __init__(self, route: EndpointRoute, variants: tuple[Variant, ...]) -> None:
         self.route = route
         self.account = route.account
         self.region = route.region
         self.name = route.name
+        self.arn = arn(Owner(route.account, route.region), "endpoint", route.name)
         self.variants = variants
         self.shares, self.total = _shares(variants)
         #: As clients write them: names that can be created need no percent-encoding.
@@ -129,13 +132,15 @@ class Endpoint:
 class Index:
     """One version of the table, by what requests say."""
 
-    __slots__ = ("_endpoints", "_targets", "_unavailable", "instances", "version")
+    __slots__ = ("_arns", "_endpoints", "_targets", "_unavailable", "access", "instances", "version")
 
     def __init__(self, table: RouteTable, endpoints: Iterable[Endpoint], instances: dict[str, Instance]) -> None:
         self.version = table.version
+        self.access = table.access
         self.instances = instances
         self._endpoints = {(one.account, one.region, one.name): one for one in endpoints}
         self._unavailable = {(account, region, name): status for account, region, name, status in table.unavailable}
+        self._arns = {one.arn: one for one in self._endpoints.values()}
         self._targets: dict[tuple[str, str], dict[bytes, tuple[Endpoint, bytes]]] = {}
         for (account, region, _), endpoint in self._endpoints.items():
             targets = self._targets.setdefault((account, region), {})
@@ -151,8 +156,8 @@ class Index:
         return targets.get(target) if targets is not None else None
 
     def endpoint(self, owner: tuple[str, str], name: str) -> Endpoint | None:
-        """The endpoint of that name."""
-        return self._endpoints.get((*owner, name))
+        """The endpoint of that name, or of that ARN."""
+        return self._endpoints.get((*owner, name)) or self._arns.get(name)
 
     def status(self, owner: tuple[str, str], name: str) -> str | None:
         """The status of an endpoint that exists and cannot be invoked."""
@@ -184,6 +189,12 @@ def build(table: RouteTable, previous: Index, draining: dict[str, Instance], ope
             variants.append(Variant(variant, tuple(instances[one.id] for one in variant.instances)))
         endpoints.append(Endpoint(route, tuple(variants)))
     return Index(table, endpoints, instances)
+
+
+def parse_arn(name: str) -> Owner | None:
+    """Whose endpoint an ARN names; ``None`` when it is the ARN of no endpoint. The ARN itself is the name then."""
+    match = _ARN.fullmatch(name)
+    return Owner(match[2], match[1]) if match else None
 
 
 def parse_target(target: bytes) -> tuple[str, bytes] | None:

@@ -1,0 +1,141 @@
+"""Stands at the door of a server that has keys. Everything it decides comes from one access table."""
+
+import time
+from collections.abc import Callable
+
+from polyport.access.authority import VARYING, Authority
+from polyport.access.callers import Caller, Circumstances
+from polyport.access.keyring import Keyring, Known, Signed
+from polyport.aws import claims
+from polyport.aws.denials import Denial
+from polyport.domain import names
+from polyport.domain.access import AccessTable
+from polyport.domain.names import Owner
+from polyport.errors import ApiError
+from polyport.gateway.clients.exchange import Client
+from polyport.gateway.clients.request import Request
+from polyport.gateway.containers import routes
+
+SERVICE = "sagemaker"
+#: Both operations are this one to IAM.
+ACTION = "sagemaker:InvokeEndpoint"
+_CONTAINER = b"x-amzn-sagemaker-target-container-hostname"
+_MODEL = b"x-amzn-sagemaker-target-model"
+_CONDITIONS = ((_CONTAINER, "sagemaker:targetcontainerhostname"), (_MODEL, "sagemaker:targetmodel"))
+#: Decisions on one caller, and targets, that are remembered.
+_MOST_GRANTS = 4096
+_MOST_PLACES = 4096
+
+Place = tuple[tuple[str, str], str]
+"""Account and region that an endpoint is looked for in, and its ARN."""
+
+
+class Guard:
+    """``is_secure``: clients come over TLS. ``before``: the guard that this one relieves."""
+
+    def __init__(
+        self,
+        table: AccessTable,
+        *,
+        is_secure: bool,
+        before: "Guard | None" = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._keyring = Keyring(table)
+        self._authority = Authority(table, before._authority if before else None)
+        self._is_secure = is_secure
+        self._clock = clock
+        self._places: dict[tuple[Owner, bytes], Place | None] = {}
+
+    def expect(self, request: Request) -> None:
+        """Before its body is there: can this be a call of somebody whom we know? Raises `Denial`."""
+        self._keyring.claim(self._signed(request), SERVICE, self._clock())
+
+    def must_wait(self, request: Request) -> bool:
+        """Whether the signature is one of the body, so that nothing can be said before that is whole. Raises
+        `Denial`."""
+        claim = claims.parse(request.target, request.headers)
+        return claim is None or claim.covers_body
+
+    def identify(self, request: Request) -> Known:
+        """Who calls. Raises `Denial`."""
+        return self._keyring.authenticate(self._signed(request), SERVICE, self._clock(), request.body_hash)
+
+    def authorize(self, known: Known, request: Request, client: Client) -> tuple[str, str]:
+        """Where the endpoint is looked for: account and region. Raises `Denial` when the caller may not invoke it."""
+        caller = known.caller
+        place = self._place(caller.owner, request.target)
+        if place is None:
+            # No endpoint is named; what is said of that reveals none.
+            return caller.owner.account, caller.owner.region
+        owner, arn = place
+        members = request.members
+        key = (arn, members.get(_CONTAINER), members.get(_MODEL))
+        grants = known.grants
+        if key in grants:
+            refusal = grants[key]
+        else:
+            refusal = self._decide(caller, arn, request, client)
+            if not self._authority.dependencies(caller, arn) & VARYING:
+                if len(grants) >= _MOST_GRANTS:
+                    grants.clear()
+                grants[key] = refusal
+        if refusal is not None:
+            # A new one: a traceback would grow with each raise.
+            raise refusal.told("rest-json")
+        return owner
+
+    def explain(self, known: Known, request: Request, client: Client) -> str:
+        """Which statement decided, for the audit log."""
+        place = self._place(known.caller.owner, request.target)
+        if place is None:
+            return ""
+        circumstances, keys = self._circumstances(request, client), _keys(request)
+        return self._authority.decide(known.caller, ACTION, place[1], keys, circumstances).explain()
+
+    def _decide(self, caller: Caller, arn: str, request: Request, client: Client) -> Denial | None:
+        return self._authority.refusal(caller, ACTION, arn, _keys(request), self._circumstances(request, client))
+
+    def _circumstances(self, request: Request, client: Client) -> Circumstances:
+        agent = next((value for name, value in request.headers if name.lower() == b"user-agent"), b"")
+        return Circumstances(address_of(client.peer()), self._is_secure, agent.decode("latin-1"), self._clock())
+
+    def _signed(self, request: Request) -> Signed:
+        return Signed(request.method, request.target, request.headers, self._is_secure)
+
+    def _place(self, owner: Owner, target: bytes) -> Place | None:
+        if b"?" in target:
+            return find_place(owner, target)
+        key = (owner, target)
+        if key not in self._places:
+            if len(self._places) >= _MOST_PLACES:
+                self._places.clear()
+            self._places[key] = find_place(owner, target)
+        return self._places[key]
+
+
+def find_place(owner: Owner, target: bytes) -> Place | None:
+    """Which endpoint a target names: one of the caller's own, or, by its ARN, one of anybody's. ``None``: none."""
+    parsed = routes.parse_target(target)
+    if parsed is None:
+        return None
+    name = parsed[0]
+    named = routes.parse_arn(name)
+    if named is not None:
+        return (named.account, named.region), name
+    return (owner.account, owner.region), names.arn(owner, "endpoint", name)
+
+
+def address_of(peer: str) -> str:
+    """``host:port`` or ``[host]:port`` without the port."""
+    return peer.rpartition(":")[0].strip("[]")
+
+
+def told(error: ApiError) -> ApiError:
+    """As the runtime's protocol tells it."""
+    return error.told("rest-json") if isinstance(error, Denial) else error
+
+
+def _keys(request: Request) -> dict[str, str | tuple[str, ...]]:
+    members = request.members
+    return {key: members[header].decode("latin-1") for header, key in _CONDITIONS if header in members}
