@@ -5,18 +5,13 @@ from collections.abc import Collection
 
 import msgspec
 
-from polyport.aws import service
+from polyport.aws import claims, service
+from polyport.aws.claims import Credential
 from polyport.aws.wire import Head
 from polyport.domain.names import Owner
 from polyport.errors import ApiError
 
 CONTROL_PLANE = "sagemaker"
-_ALGORITHM = "AWS4-HMAC-SHA256"
-_CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
-_QUERY_CREDENTIAL = re.compile(r"(?:^|&)X-Amz-Credential=([^&]+)")
-_DATE = re.compile(r"[0-9]{8}")
-_REGION = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){0,7}")
-_SERVICE = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _TARGET = re.compile(r"([A-Za-z0-9_.]{1,128})\.([A-Za-z0-9_]{1,128})")
 _ACTION = re.compile(r"(?:^|&)Action=([A-Za-z0-9]{1,128})(?:&|$)")
 _CBOR_PATH = re.compile(r"/service/([A-Za-z0-9_.]{1,128})/operation/([A-Za-z0-9_]{1,128})")
@@ -24,17 +19,7 @@ _CBOR_PATH = re.compile(r"/service/([A-Za-z0-9_.]{1,128})/operation/([A-Za-z0-9_
 S3 = frozenset({"s3", "s3express"})
 REST_XML = S3 | {"cloudfront", "route53"}
 EC2 = frozenset({"ec2"})
-_REGION_LENGTH = 32
 _FORM = "application/x-www-form-urlencoded"
-
-
-class Credential(msgspec.Struct, frozen=True):
-    """The scope that a request is signed for. Nothing of it is verified here."""
-
-    access_key: str
-    date: str
-    region: str
-    service: str
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -58,48 +43,12 @@ class Call(msgspec.Struct, frozen=True):
         return self.service == CONTROL_PLANE and self.protocol == "json"
 
 
-def parse_credential(head: Head) -> Credential | None:
-    """The credential scope of a SigV4 request (header or pre-signed query); ``None`` when it is not signed that way.
-
-    Raises `ApiError` ``IncompleteSignatureException`` when it is malformed.
-    """
-    text = _credential_text(head)
-    if text is None:
-        return None
-    # An access key may hold slashes, the rest may not.
-    parts = text.rsplit("/", 4)
-    if len(parts) == 5 and parts[0] and parts[4] == "aws4_request" and _is_scope(*parts[1:4]):
-        return Credential(*parts[:4])
-    raise ApiError(
-        "IncompleteSignatureException",
-        "The credential of the request must be ACCESS_KEY/YYYYMMDD/REGION/SERVICE/aws4_request.",
-    )
-
-
-def _credential_text(head: Head) -> str | None:
-    authorization = head.headers.get("authorization", "")
-    if authorization.startswith(_ALGORITHM):
-        match = _CREDENTIAL.search(authorization)
-        return match[1] if match else ""
-    match = _QUERY_CREDENTIAL.search(head.query)
-    return re.sub("%2[fF]", "/", match[1]) if match else None
-
-
-def _is_scope(date: str, region: str, signing_name: str) -> bool:
-    return (
-        _DATE.fullmatch(date) is not None
-        and len(region) <= _REGION_LENGTH
-        and _REGION.fullmatch(region) is not None
-        and _SERVICE.fullmatch(signing_name) is not None
-    )
-
-
 def owner_of(head: Head, account: str, region: str) -> Owner:
     """Whose resources a call is about: the region it is signed for, else the default ``region``.
 
-    Raises `ApiError` ``IncompleteSignatureException`` as `parse_credential` does.
+    Raises `ApiError` ``IncompleteSignatureException`` when the credential is malformed.
     """
-    credential = parse_credential(head)
+    credential = _credential(head)
     return Owner(account, credential.region if credential else region)
 
 
@@ -119,9 +68,14 @@ def identify(head: Head, body: bytes = b"") -> Call:
     return Call(signed_for, protocol, "", f"{head.method} {head.path}"[:128], region)
 
 
+def _credential(head: Head) -> Credential | None:
+    authorization = head.headers.get("authorization", "").encode("latin-1", "replace")
+    return claims.credential_of(authorization, head.query.encode("latin-1", "replace"))
+
+
 def _scope(head: Head) -> Credential | None:
     try:
-        return parse_credential(head)
+        return _credential(head)
     except ApiError:
         return None
 

@@ -7,6 +7,7 @@ from xml.sax.saxutils import escape
 import msgspec
 
 from polyport.aws import dispatch, service
+from polyport.aws.denials import Denial
 from polyport.aws.dispatch import Call
 from polyport.aws.render import REQUEST_ID
 from polyport.aws.wire import Response
@@ -21,6 +22,8 @@ Parts = tuple[str, dict[str, str], bytes]
 
 def render_fault(error: ApiError, call: Call, request_id: str) -> Response:
     """The answer that tells a caller of ``error``, in the protocol that the call was made in."""
+    if isinstance(error, Denial):
+        error = error.told(call.protocol)
     content_type, further, body = _RENDERERS[call.protocol](error, call, request_id)
     headers = [(b"Content-Type", content_type.encode()), (REQUEST_ID, request_id.encode())]
     headers += [(name.encode(), value.encode()) for name, value in further.items()]
