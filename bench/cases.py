@@ -81,11 +81,11 @@ ALL = ("polyport", *PROXIES)
 
 CASES: tuple[Case, ...] = (
     _echo("direct", "direct call, 34-byte JSON, 16 connections", SMALL, (*ALL, "worker")),
-    Case("signed", "direct call, SigV4 verified", "echo", SMALL, SMALL, ("polyport",), signed=True),
+    Case("signed", "direct call, SigV4 verified", "echo", SMALL, SMALL, ("polyport-keys",), signed=True),
     Case("chain", "serial chain of 3", "chain", SMALL, SMALL + b"abc", ("polyport",)),
     _echo("64KB", "64 KB there and back", MIDDLE, ALL),
     Case("6MB", "6 MB request body", "count", LARGE, counted(LARGE), ALL, connections=4),
-    Case("6MB-signed", "6 MB request body, signed", "count", LARGE, counted(LARGE), ("polyport",), 4, signed=True),
+    Case("6MB-signed", "6 MB request body, signed", "count", LARGE, counted(LARGE), ("polyport-keys",), 4, signed=True),
     Case("stream", f"response stream, {CHUNKS} chunks, one each ms", "stream", SMALL, chunks(), ALL, streams=True),
     _echo("1000-endpoints", "direct call, 1,000 endpoints loaded", SMALL, ("worker", "worker-1000")),
     replace(_echo("latency", "direct call, 1 connection", SMALL, ("container", *ALL), connections=1), free=True),

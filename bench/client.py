@@ -26,12 +26,13 @@ class WrongAnswer(Exception):
 @dataclass(frozen=True)
 class Target:
     """Where a system takes the calls of a case. ``framed``: it answers with event-stream messages; ``expected``: it
-    answers in its own words, not in those of the case."""
+    answers in its own words, not in those of the case; ``key``: what signed cases are signed with."""
 
     port: int
     path: str
     framed: bool = False
     expected: bytes | None = None
+    key: signing.Key = signing.ANY_KEY
 
     def answer(self, case: Case) -> bytes:
         """The body that must come back."""
@@ -53,7 +54,7 @@ def headers(case: Case, target: Target, *, tampered: bool = False) -> dict[str, 
         "Content-Type": "application/json",
         "Content-Length": str(len(case.body)),
     }
-    return plain if not case.signed else signing.sign(plain, target.path, case.body, tampered=tampered)
+    return plain if not case.signed else signing.sign(plain, target.path, case.body, target.key, tampered=tampered)
 
 
 def request(case: Case, target: Target) -> bytes:

@@ -126,7 +126,7 @@ TARGETS: tuple[Target, ...] = (
     ratio(
         "direct call signed, CPU",
         "at most 0.9 x Envoy's unsigned",
-        _key("polyport", "signed"),
+        _key("polyport-keys", "signed"),
         _key("envoy", "direct"),
         most=0.9,
     ),
@@ -141,7 +141,7 @@ TARGETS: tuple[Target, ...] = (
     ratio(
         "6 MB request body signed, MB/s",
         "at least 0.5 x HAProxy's unsigned",
-        _key("polyport", "6MB-signed", "throughput"),
+        _key("polyport-keys", "6MB-signed", "throughput"),
         _key("haproxy", "6MB", "throughput"),
         least=0.5,
     ),

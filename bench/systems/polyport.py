@@ -1,11 +1,13 @@
 """Polyport as a user runs it: `polyport serve`, with containers that its own process engine starts."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -16,13 +18,20 @@ from bench import processes
 from bench.cases import MODELS, Case
 from bench.client import Target
 from bench.ground import Ground, Program, Unavailable, free_port
-from bench.signing import KEY, REGION, SECRET
+from bench.signing import ANY_KEY, REGION
 
 IMAGE = "bench-model:1"
 MANIFEST = """
 entrypoint = ["./model"]
 [labels]
 "com.amazonaws.sagemaker.capabilities.accept-bind-to-port" = "true"
+"""
+POLICY = """
+{"Version": "2012-10-17", "Statement": [
+  {"Effect": "Allow", "Action": "sagemaker:*", "Resource": "*"},
+  {"Effect": "Deny", "Action": "sagemaker:InvokeEndpoint", "Resource": "arn:aws:sagemaker:*:*:endpoint/*",
+   "Condition": {"StringLike": {"sagemaker:TargetContainerHostname": ["secret-*", "internal"]}}}
+]}
 """
 READY = re.compile(r"Polyport listens on")
 #: Seconds for the server to be ready, and for an endpoint to be in service.
@@ -36,6 +45,7 @@ class Polyport:
         self.name = "polyport" if workers == 1 else f"polyport-{workers}"
         self.title = "Polyport" if workers == 1 else f"Polyport, {workers} workers"
         self.port = free_port()
+        self.key = ANY_KEY
         self._ground = ground
         self._workers = workers
         self._program: Program | None = None
@@ -46,6 +56,7 @@ class Polyport:
         home.mkdir(exist_ok=True)
         environment = _environment() | {"POLYPORT_HOME": str(home)}
         self._build_image(environment)
+        self._prepare(home, environment)
         command = [sys.executable, "-m", "polyport", "serve", "--port", str(self.port), "--workers", str(self._workers)]
         self._program = Program(self.name, command, home.parent, environment=environment)
         _wait(lambda: READY.search(self._checked().output()), "polyport serve to be ready")
@@ -62,7 +73,7 @@ class Polyport:
 
     def target(self, case: Case) -> Target:
         """The invocation path of the case's endpoint."""
-        return Target(self.port, case.path, framed=case.streams)
+        return Target(self.port, case.path, framed=case.streams, key=self.key)
 
     def serving(self) -> list[int]:
         """The gateway workers."""
@@ -86,15 +97,13 @@ class Polyport:
         folder.mkdir(exist_ok=True)
         shutil.copy2(self._ground.model, folder / "model")
         (folder / "image.toml").write_text(MANIFEST)
-        command = [sys.executable, "-m", "polyport", "image", "build", str(folder), "--tag", IMAGE]
-        done = subprocess.run(
-            command, env=os.environ | environment, capture_output=True, text=True, timeout=300, check=False
-        )
-        if done.returncode:
-            raise Unavailable(f"polyport image build: {(done.stderr or done.stdout).strip()[-400:]}")
+        _run(environment, "image", "build", str(folder), "--tag", IMAGE)
+
+    def _prepare(self, home: Path, environment: dict[str, str]) -> None:
+        """What is to be done before the server is started."""
 
     def _create_endpoints(self) -> None:
-        session = boto3.Session(KEY, SECRET, region_name=REGION)
+        session = boto3.Session(*self.key, region_name=REGION)
         config = botocore.config.Config(retries={"total_max_attempts": 1})
         sagemaker = session.client("sagemaker", endpoint_url=f"http://127.0.0.1:{self.port}", config=config)
         try:
@@ -104,6 +113,32 @@ class Polyport:
                 _wait(lambda name=endpoint: _is_in_service(sagemaker, name), f"endpoint {endpoint} to be in service")
         except (ClientError, BotoCoreError) as error:
             raise Unavailable(f"creating the endpoints: {error}") from error
+
+
+class Keyed(Polyport):
+    """With a key, so that every call is verified and authorised. Its policy is one that hosts of several teams' models
+    have: conditions on containers have to be looked at."""
+
+    def __init__(self, ground: Ground) -> None:
+        super().__init__(ground)
+        self.name, self.title = "polyport-keys", "Polyport, signatures verified"
+
+    def _prepare(self, home: Path, environment: dict[str, str]) -> None:
+        policy = home / "bench.json"
+        policy.write_text(POLICY)
+        made = json.loads(_run(environment, "key", "create", "--user", "bench", "--policy", str(policy), "--json"))
+        self.key = made["key"], made["secret"]
+
+
+def _run(environment: dict[str, str], *arguments: str) -> str:
+    """A `polyport` command; what it printed."""
+    command = [sys.executable, "-m", "polyport", *arguments]
+    done = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    if done.returncode:
+        raise Unavailable(f"polyport {' '.join(arguments[:2])}: {(done.stderr or done.stdout).strip()[-400:]}")
+    return done.stdout
 
 
 def _create(sagemaker: Any, endpoint: str, environments: tuple[dict[str, str], ...]) -> None:

@@ -13,12 +13,15 @@ from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
 from polyport import store
+from polyport.access import callers
+from polyport.access.gate import Gate
 from polyport.api import app
 from polyport.api.context import Context
+from polyport.domain.access import AccessTable
 from polyport.domain.endpoints import Deployment, Endpoint, Fleet, InstanceRow, Status
 from polyport.domain.instances import Image, ModelSource
-from polyport.domain.names import Owner
 from polyport.errors import ArtifactError, ImageError
+from polyport.telemetry.audit import Record
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 ARN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
@@ -75,17 +78,32 @@ class Plane:
         self.store = store.Store(store.sqlite_url(database))
         self.images, self.artifacts, self.live = FakeImages(), FakeArtifacts(), FakeLive()
         self.now = 1_700_000_000.0
-        self.health = (True, {"status": "ok"})
+        self.ready = (True, {"status": "ok"})
+        self.gate = Gate()
+        self.gate.take(AccessTable(is_open=True, account=ACCOUNT))
+        self.records: list[Record] = []
         self.context = Context(
-            Owner(ACCOUNT, REGION), self.store, self.images, self.artifacts, self.live, clock=self._clock
+            callers.anybody(ACCOUNT, REGION),
+            self.gate,
+            self.store,
+            self.images,
+            self.artifacts,
+            self.live,
+            clock=self._clock,
         )
-        self.application = app.application(self.context, lambda: self.health)
+        self.application = app.application(self.context, self)
         self.run(self.store.open())
 
     def _clock(self) -> float:
         """Every look at the clock is a second later: creation times differ and have an order."""
         self.now += 1
         return self.now
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        return self.ready
+
+    def note(self, record: Record) -> None:
+        self.records.append(record)
 
     def close(self) -> None:
         self.run(self.store.close())

@@ -6,7 +6,6 @@ import socket
 import threading
 
 import boto3
-import msgspec
 import pytest
 import uvicorn
 from botocore.config import Config
@@ -16,8 +15,8 @@ from api.harness import ACCOUNT, ARN, refusal
 from polyport.api import app, ineffective
 from polyport.api.operations import OPERATIONS
 from polyport.aws import service
+from polyport.domain.access import AccessTable
 from polyport.errors import StoreError
-from polyport.settings import Settings
 
 JSON = [(b"content-type", b"application/x-amz-json-1.1")]
 
@@ -184,7 +183,7 @@ def test_an_unusable_database_is_a_503(plane, sagemaker, monkeypatch, caplog):
 @pytest.mark.parametrize(("ready", "status"), [(True, 200), (False, 503)])
 def test_health_is_told_in_json(plane, ready, status):
     """Rule: 200 once everything is ready, 503 before, with the facts."""
-    plane.health = (ready, {"status": "x", "workers": 2})
+    plane.ready = (ready, {"status": "x", "workers": 2})
     answered, headers, body = plane.answer("GET", "/healthz")
     assert (answered, json.loads(body)) == (status, {"status": "x", "workers": 2})
     assert headers["content-type"] == "application/json"
@@ -225,11 +224,9 @@ def test_what_has_no_effect_is_found_in_all_requests():
 
 
 def test_unmodified_boto3_over_a_real_socket(plane):
-    """Rule: the same, through uvicorn and HTTP, in the account that the settings name."""
-    settings = msgspec.structs.replace(Settings(), account_id="999999999999")
-    application = app.create(
-        settings, plane.store, plane.images, plane.artifacts, plane.live, lambda: (True, {"status": "ok"})
-    )
+    """Rule: the same, through uvicorn and HTTP, in the account that the access table names."""
+    plane.gate.take(AccessTable(is_open=True, account="999999999999"))
+    application = app.application(plane.context, plane)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(application, log_level="error", lifespan="off"))
         server.install_signal_handlers = lambda: None

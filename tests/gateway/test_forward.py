@@ -13,7 +13,8 @@ from polyport.gateway.containers.upstream import Upstream
 
 REQUEST = (
     b"POST /?a=b HTTP/1.1\r\nHost: sagemaker\r\nX-Amz-Target: SageMaker.ListModels\r\nConnection: X-Hop, keep-alive\r\n"
-    b"X-Hop: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nX-Polyport-Request-Id: forged\r\nX-Double: 1\r\nX-Double: 2\r\n"
+    b"X-Hop: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nX-Polyport-Request-Id: forged\r\n"
+    b"X-Polyport-Secure: 1\r\nX-Polyport-Client: 1.2.3.4:5\r\nX-Double: 1\r\nX-Double: 2\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
 )
 
@@ -24,12 +25,14 @@ def world() -> World:
 
 
 def test_a_request_reaches_control_with_its_own_headers(world: World) -> None:
-    """All but those between client and gateway, which nobody can use to smuggle anything; and the request's id."""
+    """All but those between client and gateway, which nobody can use to smuggle anything; and what the gateway
+    knows: the request's id, the client's address, and whether it came over TLS."""
     client = world.connect()
+    client.peername = ("192.0.2.7", 4711)
     client.receive(REQUEST)
     control = world.control.accept()
     head, _, body = control.take().partition(b"\r\n\r\n")
-    *lines, request_id = head.split(b"\r\n")
+    *lines, request_id, address, secure = head.split(b"\r\n")
     assert lines == [
         b"POST /?a=b HTTP/1.1",
         b"Host: sagemaker",
@@ -43,6 +46,7 @@ def test_a_request_reaches_control_with_its_own_headers(world: World) -> None:
     reply = Reply(client.take())
     assert (reply.status, reply.body, reply.headers["x-any"]) == (404, b"[]", "thing")
     assert request_id == b"x-polyport-request-id: " + reply.headers["x-amzn-requestid"].encode()
+    assert (address, secure) == (b"x-polyport-client: 192.0.2.7:4711", b"x-polyport-secure: 0")
     assert "date" in reply.headers
     assert len(world.control.idle) == 1
 

@@ -78,10 +78,10 @@ class Circumstances(msgspec.Struct, frozen=True):
     """How a call came: the client's address (without port), whether over TLS, its ``User-Agent``, and when (epoch
     seconds)."""
 
-    source_ip: str
-    is_secure: bool
-    user_agent: str
-    now: float
+    source_ip: str = ""
+    is_secure: bool = False
+    user_agent: str = ""
+    now: float = 0.0
 
 
 def keys(caller: Caller, circumstances: Circumstances) -> dict[str, str | tuple[str, ...]]:

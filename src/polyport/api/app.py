@@ -4,8 +4,7 @@ import dataclasses
 import logging
 import time
 import uuid
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from starlette.applications import Starlette
@@ -14,20 +13,19 @@ from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from polyport.api.context import Artifacts, Context, Images, Live
+from polyport.access.callers import Caller
+from polyport.api import audit, entry, permissions
+from polyport.api.context import Context
 from polyport.api.operations import OPERATIONS, Operation
+from polyport.api.permissions import Need
 from polyport.aws import dispatch, faults, parse, render, service, validate, wire
-from polyport.aws.dispatch import Call
 from polyport.aws.wire import MAX_BODY, Head, Response
-from polyport.domain.names import Owner
 from polyport.errors import ApiError, StoreError
-from polyport.settings import Settings
-from polyport.store import Store
+from polyport.telemetry.audit import Record
 
+#: How headers begin that the gateway adds.
+OURS = b"x-polyport-"
 log = logging.getLogger(__name__)
-
-Health = Callable[[], tuple[bool, dict[str, Any]]]
-"""Whether everything is ready, and what ``GET /healthz`` says of it."""
 
 HELP = """Polyport speaks the API of Amazon SageMaker's hosting. Point an AWS client at this address:
 
@@ -38,12 +36,14 @@ GET /healthz tells whether everything is ready.
 """
 
 
-def create(
-    settings: Settings, store: Store, images: Images, artifacts: Artifacts, live: Live, health: Health
-) -> Starlette:
-    """The application on its parts. Opens nothing; ``store`` must be open before the first call."""
-    owner = Owner(settings.account_id, settings.region)
-    return application(Context(owner, store, images, artifacts, live, now), health)
+class Parts(Protocol):
+    """What the application is made of besides its `Context`."""
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Whether everything is ready, and what ``GET /healthz`` says of it."""
+
+    def note(self, record: Record) -> None:
+        """For the audit log."""
 
 
 def now() -> float:
@@ -51,23 +51,24 @@ def now() -> float:
     return round(time.time(), 3)
 
 
-def application(context: Context, health: Health) -> Starlette:
-    """``context.owner`` owns what unsigned calls are about; a signed call names its own region."""
+def application(context: Context, parts: Parts) -> Starlette:
+    """Opens nothing; the context's store must be open before the first call. The context's caller is nobody: what
+    counts of it is the region, for calls that name none on a server without keys."""
     # Parsing the service model takes some tens of milliseconds: not in the first call.
     service.load(dispatch.CONTROL_PLANE)
-    front = _Front(context, health)
+    front = _Front(context, parts)
     return Starlette(routes=[Route("/healthz", front.healthz, methods=["GET"]), Route("/{path:path}", front)])
 
 
 class _Front:
     """Everything but routing."""
 
-    def __init__(self, context: Context, health: Health) -> None:
+    def __init__(self, context: Context, parts: Parts) -> None:
         self._context = context
-        self._health = health
+        self._parts = parts
 
     async def healthz(self, _: Request) -> HttpResponse:
-        ready, facts = self._health()
+        ready, facts = self._parts.health()
         headers = {render.REQUEST_ID.decode(): str(uuid.uuid4())}
         body = msgspec.json.encode(facts)
         return HttpResponse(body, 200 if ready else 503, headers, media_type="application/json")
@@ -75,7 +76,7 @@ class _Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         head = _head(scope)
-        request_id = str(uuid.uuid4())
+        request_id = head.headers.get(entry.REQUEST_ID) or str(uuid.uuid4())
         if _is_visitor(head):
             answer = _help(head, request_id)
         else:
@@ -83,39 +84,91 @@ class _Front:
                 body = await _read(request)
             except ClientDisconnect:
                 return
-            answer = await self._answer(head, body, request_id)
+            answer = await _Exchange(self._context, self._parts, _entry(scope, head, body), request_id).answer()
         await _send(answer, send, bodyless=head.method == "HEAD")
 
-    async def _answer(self, head: Head, body: bytes | None, request_id: str) -> Response:
-        """Never raises. ``body`` is ``None`` when it was too long to be read."""
-        call = dispatch.identify(head, body or b"")
-        try:
-            if body is None:
-                raise ApiError("RequestEntityTooLargeException", f"A request may have at most {MAX_BODY} bytes.", 413)
-            return await self._call(head, call, body, request_id)
-        except ApiError as error:
-            return faults.render_fault(error, call, request_id)
-        except StoreError as error:
-            log.error("request %s: %s", request_id, error)
-            unavailable = ApiError(
-                "ServiceUnavailable", f"The database cannot be used; see the log of {request_id}.", 503
-            )
-            return faults.render_fault(unavailable, call, request_id)
-        except Exception:
-            log.exception("request %s (%s) failed", request_id, call.subject)
-            return faults.render_fault(faults.internal_failure(request_id), call, request_id)
 
-    async def _call(self, head: Head, call: Call, body: bytes, request_id: str) -> Response:
-        default = self._context.owner
-        owner = dispatch.owner_of(head, default.account, default.region)
+class _Exchange:
+    """One call, from its request to its answer and its line in the audit log."""
+
+    def __init__(self, context: Context, parts: Parts, entered: entry.Entry, request_id: str) -> None:
+        self._context = context
+        self._parts = parts
+        self._entry = entered
+        self._call = dispatch.identify(entered.head, entered.body)
+        self._request_id = request_id
+        # What the audit log is told, as far as it is known
+        self._caller: Caller | None = None
+        self._request: dict[str, Any] = {}
+        self._needs: tuple[Need, ...] = ()
+        self._explanation = ""
+
+    async def answer(self) -> Response:
+        """Never raises."""
+        try:
+            answer, error = await self._serve(), None
+        except Exception as raised:  # noqa: BLE001  whatever it is, the caller is answered
+            error = self._translate(raised)
+            answer = faults.render_fault(error, self._call, self._request_id)
+        record = audit.describe(
+            self._entry,
+            self._call,
+            self._request_id,
+            caller=self._caller,
+            request=self._request,
+            needs=self._needs,
+            error=error,
+            explanation=self._explanation,
+        )
+        self._parts.note(record)
+        return answer
+
+    def _translate(self, raised: Exception) -> ApiError:
+        if isinstance(raised, entry.Denied):
+            self._explanation = raised.explanation
+            return raised.denial
+        if isinstance(raised, ApiError):
+            return raised
+        if isinstance(raised, StoreError):
+            log.error("request %s: %s", self._request_id, raised)
+            text = f"The database cannot be used; see the log of {self._request_id}."
+            return ApiError("ServiceUnavailable", text, 503)
+        log.error("request %s (%s) failed", self._request_id, self._call.subject, exc_info=raised)
+        return faults.internal_failure(self._request_id)
+
+    async def _serve(self) -> Response:
+        call, context = self._call, self._context
+        if self._entry.is_too_long:
+            raise ApiError("RequestEntityTooLargeException", f"A request may have at most {MAX_BODY} bytes.", 413)
         function: Operation | None = OPERATIONS.get(call.operation) if call.is_control_plane else None
-        operation = service.load(dispatch.CONTROL_PLANE).operation(call.operation)
-        if function is None or operation is None or head.method != "POST":
+        if call.service != dispatch.CONTROL_PLANE:
+            # What it says is no secret, and helps a client that was pointed here by mistake.
             raise dispatch.refusal(call, OPERATIONS)
-        request = parse.parse_json(operation, body)
+        now = time.time()
+        self._caller = caller = entry.identify(context.gate, self._entry, call, now, context.owner.region)
+        operation = service.load(dispatch.CONTROL_PLANE).operation(call.operation)
+        if function is None or operation is None or self._entry.head.method != "POST":
+            raise dispatch.refusal(call, OPERATIONS)
+        self._request = request = parse.parse_json(operation, self._entry.body)
+        self._needs = permissions.needed(call.service, call.operation, caller.owner, request)
+        circumstances = self._entry.circumstances(now)
+        self._explanation = await entry.authorize(context.gate, context.store, caller, self._needs, circumstances)
         validate.validate(operation, request)
-        answer = await function(dataclasses.replace(self._context, owner=owner), request)
-        return render.render_json(operation, answer, request_id, call.json_version)
+        own = dataclasses.replace(context, caller=caller, circumstances=circumstances)
+        answer = await function(own, request)
+        return render.render_json(operation, answer, self._request_id, call.json_version)
+
+
+def _entry(scope: Scope, head: Head, body: bytes | None) -> entry.Entry:
+    path = scope.get("raw_path") or scope["path"].encode()
+    query = scope["query_string"]
+    return entry.Entry(
+        head=head,
+        target=path + b"?" + query if query else path,
+        headers=[(name, value) for name, value in scope["headers"] if not name.startswith(OURS)],
+        body=body or b"",
+        is_too_long=body is None,
+    )
 
 
 def _head(scope: Scope) -> Head:

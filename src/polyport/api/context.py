@@ -1,9 +1,11 @@
 """What an operation is given besides its request."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from polyport.access.callers import Caller, Circumstances
+from polyport.access.gate import Gate
 from polyport.domain.instances import ModelSource
 from polyport.domain.names import Owner
 from polyport.store import Store
@@ -43,11 +45,23 @@ class Live(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Whose call it is, and what the operations work with. ``clock`` gives epoch seconds."""
+    """Whose call it is, and what the operations work with. ``clock`` gives epoch seconds.
 
-    owner: Owner
+    ``owner`` owns what the call is about: the account and region of its ``caller``. ``on_access_change`` is called
+    after rows were written that decide who may call.
+    """
+
+    caller: Caller
+    gate: Gate
     store: Store
     images: Images
     artifacts: Artifacts
     live: Live
     clock: Callable[[], float]
+    on_access_change: Callable[[], None] = lambda: None
+    circumstances: Circumstances = field(default_factory=Circumstances)
+
+    @property
+    def owner(self) -> Owner:
+        """Whose resources the call is about."""
+        return self.caller.owner

@@ -11,6 +11,7 @@ from polyport.access.gate import Gate
 from polyport.access.keyring import Signed
 from polyport.api.permissions import Need
 from polyport.aws import dispatch
+from polyport.aws.denials import Denial
 from polyport.aws.dispatch import Call
 from polyport.aws.wire import Head
 from polyport.errors import ApiError
@@ -29,6 +30,8 @@ class Entry(msgspec.Struct, frozen=True):
     target: bytes
     headers: list[tuple[bytes, bytes]]
     body: bytes
+    #: The body was longer than it may be, and was not read.
+    is_too_long: bool = False
 
     @property
     def client(self) -> str:
@@ -48,6 +51,15 @@ class Entry(msgspec.Struct, frozen=True):
     def circumstances(self, now: float) -> Circumstances:
         """For conditions."""
         return Circumstances(self.client, self.is_secure, self.user_agent, now)
+
+
+class Denied(Exception):
+    """Somebody known may not. ``denial`` is for the caller, ``explanation`` (which statement) for the audit log."""
+
+    def __init__(self, denial: Denial, explanation: str) -> None:
+        super().__init__(explanation)
+        self.denial = denial
+        self.explanation = explanation
 
 
 def identify(gate: Gate, entry: Entry, call: Call, now: float, region: str) -> Caller:
@@ -76,14 +88,16 @@ def _anybody(gate: Gate, entry: Entry, region: str) -> Caller:
 async def authorize(
     gate: Gate, store: Store, caller: Caller, needs: Sequence[Need], circumstances: Circumstances
 ) -> str:
-    """All of what is needed must be granted; returns which statement granted the first. Raises `Denial`."""
+    """All of what is needed must be granted; returns which statement granted the first. Raises `Denied`."""
+    if gate.table.is_open:
+        return "any credentials are accepted"
     said = ""
     for need in needs:
         keys = {**await _tags(gate, store, caller, need), **need.keys}
         decision = gate.authority.decide(caller, need.action, need.resource, keys, circumstances)
-        said = said or decision.explain()
         if not decision.allowed:
-            raise gate.authority.denied(caller, need.action, need.resource, decision)
+            raise Denied(gate.authority.denied(caller, need.action, need.resource, decision), decision.explain())
+        said = said or decision.explain()
     return said
 
 

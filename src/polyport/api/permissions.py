@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from polyport.access.authority import PASS_ROLE
 from polyport.aws.dispatch import CONTROL_PLANE
 from polyport.domain import names
 from polyport.domain.names import Owner
@@ -62,7 +63,7 @@ def _create(operation: str, owner: Owner, request: Request) -> tuple[Need, ...]:
         tagging: Keys = {**_tag_keys(request), "sagemaker:taggingaction": operation}
         needs.append(Need("sagemaker:AddTags", resource, tagging, is_there=False))
     if role := request.get("ExecutionRoleArn"):
-        needs.append(Need("iam:PassRole", role, {"iam:passedtoservice": "sagemaker.amazonaws.com"}, is_there=False))
+        needs.append(Need(PASS_ROLE, role, {"iam:passedtoservice": "sagemaker.amazonaws.com"}, is_there=False))
     return tuple(needs)
 
 

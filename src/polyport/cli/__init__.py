@@ -7,6 +7,7 @@ import typer
 
 import polyport
 from polyport.cli import console, image
+from polyport.cli.access import key, policy, principals
 from polyport.cli.demo import demo
 from polyport.cli.serve import serve
 from polyport.errors import PolyportError
@@ -22,6 +23,10 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(demo)
 app.add_typer(image.app, name="image")
+app.add_typer(key.app, name="key")
+app.add_typer(policy.app, name="policy")
+app.add_typer(principals.users, name="user")
+app.add_typer(principals.roles, name="role")
 
 
 def _version(wanted: bool) -> None:

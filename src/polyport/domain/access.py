@@ -100,6 +100,11 @@ class Grantee(msgspec.Struct, frozen=True):
     trust: str = ""
     max_session: int = 3600
 
+    @property
+    def arn(self) -> str:
+        """``arn:aws:iam::ACCOUNT:role/name``."""
+        return f"arn:aws:iam::{self.account}:{self.kind.value}/{self.name}"
+
 
 class AccessTable(msgspec.Struct, frozen=True):
     """All that decides on calls. ``is_open``: there is no key, and any credentials are accepted; the account of all

@@ -88,7 +88,7 @@ class Unreachable(msgspec.Struct, frozen=True, tag="unreachable"):
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """Worker to control: invocations that were refused, each as a line of the audit log."""
 
-    records: tuple[msgspec.Raw, ...]
+    records: tuple[bytes, ...]
     #: How many more there were, of which nothing could be kept.
     lost: int = 0
 

@@ -13,11 +13,15 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from polyport.access import callers
+from polyport.access.gate import Gate
 from polyport.access.vault import open_vault
 from polyport.api import app as api
+from polyport.api.context import Context
 from polyport.artifacts.cache import Cache
 from polyport.control import health
 from polyport.control.reconcile import Reconciler
+from polyport.domain.access import AccessTable
 from polyport.domain.routes import Refused
 from polyport.engines import catalog
 from polyport.errors import PolyportError, StoreError, UsageError
@@ -29,7 +33,7 @@ from polyport.server.preparer import FakeArtifacts, FakePreparer, FakeRegistry, 
 from polyport.server.sockets import sockets
 from polyport.settings import Settings, from_json
 from polyport.store import Store, sqlite_url
-from polyport.telemetry.audit import AuditLog
+from polyport.telemetry.audit import AuditLog, Record
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +66,8 @@ class Control:
             ping_timeout=settings.ping_timeout,
         )
         self.vault = open_vault(settings.home)
-        self.access = Watcher(self.store, self.vault, settings, self.reconciler.take_access)
+        self.access = Watcher(self.store, self.vault, settings, self._take_access)
+        self.gate = Gate()
         self.audit = _audit_log(settings)
         self.reconciler.publisher.on_refused = self._note_refusals
         self._stopping = asyncio.Event()
@@ -119,10 +124,19 @@ class Control:
                 "Or listen on this machine only: --host 127.0.0.1."
             )
 
+    def note(self, record: Record) -> None:
+        """For the audit log."""
+        if self.audit is not None:
+            self.audit.add(record)
+
+    def _take_access(self, table: AccessTable) -> None:
+        self.gate.take(table)
+        self.reconciler.take_access(table)
+
     def _note_refusals(self, message: Refused) -> None:
         if self.audit is not None:
             for record in message.records:
-                self.audit.add_line(bytes(record))
+                self.audit.add_line(record)
             if message.lost:
                 self.audit.lose(message.lost)
 
@@ -142,7 +156,9 @@ class Control:
     async def _serve(self, path: str) -> None:
         images = FakeRegistry() if self.is_fake else self.registry
         artifacts = FakeArtifacts() if self.is_fake else self.cache
-        application = api.create(self.settings, self.store, images, artifacts, self.reconciler, self.health)
+        nobody = callers.anybody(self.settings.account_id, self.settings.region)
+        context = Context(nobody, self.gate, self.store, images, artifacts, self.reconciler, api.now, self.access.wake)
+        application = api.application(context, self)
         config = uvicorn.Config(
             application, uds=path, lifespan="off", log_level="warning", access_log=False, server_header=False
         )

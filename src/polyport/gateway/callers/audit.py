@@ -3,8 +3,6 @@
 from collections import deque
 from collections.abc import Callable
 
-import msgspec
-
 from polyport.access.callers import Caller
 from polyport.domain.names import Owner
 from polyport.domain.routes import Refused
@@ -48,7 +46,7 @@ class Refusals:
         """Once a second, and at the end: hand over what there is."""
         while self._waiting or self._lost:
             batch = [self._waiting[place] for place in range(min(BATCH, len(self._waiting)))]
-            if not self._send(Refused(tuple(map(msgspec.Raw, batch)), self._lost)):
+            if not self._send(Refused(tuple(batch), self._lost)):
                 return
             for _ in batch:
                 self._waiting.popleft()

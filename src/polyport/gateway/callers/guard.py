@@ -42,7 +42,7 @@ class Guard:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._keyring = Keyring(table)
-        self._authority = Authority(table, before._authority if before else None)
+        self._authority: Authority = Authority(table, before._authority if before else None)
         self._is_secure = is_secure
         self._clock = clock
         self._places: dict[tuple[Owner, bytes], Place | None] = {}
