@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from polyport.domain.access import AccessTable
-from polyport.domain.routes import Address, EndpointRoute, InstanceRoute, RouteTable, VariantRoute
+from polyport.domain.routes import Address, EndpointRoute, InstanceRoute, Refused, RouteTable, VariantRoute
 from polyport.gateway.clients.connection import Connection
 from polyport.gateway.containers.bounded import BoundedPool
 from polyport.gateway.containers.upstream import Pool, Upstream, User
@@ -142,13 +142,14 @@ class FakeBoundedPool(BoundedPool, FakePool):
 class World:
     """A gateway with what is around it."""
 
-    def __init__(self, *endpoints: EndpointRoute, version: int = 1, **options: Any) -> None:
+    def __init__(self, *endpoints: EndpointRoute, version: int = 1, access: AccessTable = OPEN, **options: Any) -> None:
         self.loop = Loop()
         self.pools: dict[Address, FakePool] = {}
         self.control = FakePool()
         self.reports: list[tuple[str, str, str]] = []
         self.drained = 0
-        self.access = OPEN
+        self.told: list[Refused] = []
+        self.access = access
         self.draws: list[float] = []
         self.gateway = Gateway(
             Options(
@@ -165,6 +166,7 @@ class World:
             open_pool=self._open_pool,
             control=self.control,
             report=lambda *about: self.reports.append(about),
+            tell=self._hear,
             on_drained=self._count_drained,
             draw=lambda: self.draws.pop(0) if self.draws else 0.0,
         )
@@ -207,6 +209,16 @@ class World:
         self.pools[address] = pool
         return pool
 
+    def _hear(self, refused: Refused) -> bool:
+        self.told.append(refused)
+        return True
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """What the audit log was told, so far."""
+        self.gateway.sweep()
+        return [json.loads(record) for refused in self.told for record in refused.records]
+
     def _count_drained(self) -> None:
         self.drained += 1
 
@@ -224,8 +236,8 @@ def variant(*instances: InstanceRoute, name: str = "AllTraffic", weight: float =
     )
 
 
-def endpoint(name: str, *variants: VariantRoute, region: str = REGION) -> EndpointRoute:
-    return EndpointRoute(account=ACCOUNT, region=region, name=name, variants=variants)
+def endpoint(name: str, *variants: VariantRoute, region: str = REGION, account: str = ACCOUNT) -> EndpointRoute:
+    return EndpointRoute(account=account, region=region, name=name, variants=variants)
 
 
 def single(name: str = "single") -> EndpointRoute:
