@@ -15,7 +15,7 @@ from aws.signing import Caller, Sent
 from polyport.aws import claims
 
 QUICK = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-FEW = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 RUNTIME = ["InvokeEndpoint", "InvokeEndpointWithResponseStream"]
 STS = ["GetCallerIdentity", "AssumeRole", "GetSessionToken"]
 CALLS = [
@@ -98,7 +98,7 @@ def presigned(model: str, operation: str, given_arguments: dict[str, Any], calle
     return signing.sign(request, caller, auth.SigV4QueryAuth)
 
 
-@pytest.mark.parametrize(("model", "signing_name", "operation"), [CALLS[0], CALLS[1], CALLS[17], *CALLS[-3:-1]])
+@pytest.mark.parametrize(("model", "signing_name", "operation"), CALLS)
 def test_a_request_of_which_any_byte_was_changed_is_refused(model: str, signing_name: str, operation: str) -> None:
     """Method, target, names and values of signed headers, body, and all of Authorization: each byte, one at a time."""
 
@@ -111,7 +111,7 @@ def test_a_request_of_which_any_byte_was_changed_is_refused(model: str, signing_
     check()
 
 
-@pytest.mark.parametrize(("model", "signing_name", "operation"), [CALLS[1], CALLS[17], CALLS[-3]])
+@pytest.mark.parametrize(("model", "signing_name", "operation"), CALLS)
 def test_a_presigned_request_of_which_any_byte_was_changed_is_refused(
     model: str, signing_name: str, operation: str
 ) -> None:

@@ -16,6 +16,9 @@ A control-plane request passes through this room like this (`polyport.api.app` i
     except ApiError as error:
         response = faults.render_fault(error, call, request_id)
 
+Who makes a call is in `claims` (what a request says of its signature), `sigv4` (whether that is true) and `denials`
+(how a caller is told no); the docstring of `sigv4` shows the steps.
+
 Dicts use the model's member names (``ModelName``). In them timestamps are epoch seconds (`float`), blobs `bytes`,
 lists and maps `list` and `dict`; an absent or null member is absent.
 """

@@ -13,7 +13,8 @@ An unknown access key is told from a wrong signature by AWS's own codes; nothing
 key itself is not part of what is signed.
 
 The path is encoded once more than it is on the wire, after dot segments and repeated slashes are taken out: as AWS's
-SDKs sign for every service but S3. The query is taken as it is on the wire, sorted; SDKs send it in canonical form.
+SDKs sign for every service but S3. So ``/a//b`` has the signature of ``/a/b``: whoever acts on a path must take it as
+it is on the wire. The query is taken as it is there too, but sorted; SDKs send it in canonical form.
 """
 
 import hashlib
