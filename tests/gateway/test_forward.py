@@ -28,7 +28,7 @@ def test_a_request_reaches_control_with_its_own_headers(world: World) -> None:
     """All but those between client and gateway, which nobody can use to smuggle anything; and what the gateway
     knows: the request's id, the client's address, and whether it came over TLS."""
     client = world.connect()
-    client.peername = ("192.0.2.7", 4711)
+    client.extra["peername"] = ("192.0.2.7", 4711)
     client.receive(REQUEST)
     control = world.control.accept()
     head, _, body = control.take().partition(b"\r\n\r\n")

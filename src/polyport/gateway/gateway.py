@@ -120,8 +120,7 @@ class Gateway:
                 owner = self.guard.authorize(known, request, client)
             call = planning.plan(request, self.index, owner, self._operations, self.draw, self.loop.time)
         except ApiError as error:
-            refusal = guards.told(error)
-            self._note(client, request, known, refusal)
+            refusal = self._refuse(client, request, known, error)
             return Refusal(client, request.target, refusal, began if self.options.server_timing else None)
         if call[-1]:
             return StreamedInvocation(self, client, request, call, self.streams)
@@ -141,25 +140,26 @@ class Gateway:
         if self.guard is None or not request.target.startswith(INVOCATIONS):
             return
         try:
-            self.guard.expect(request)
+            covers_body = self.guard.expect(request)
         except ApiError as error:
-            refusal = guards.told(error)
-            self._note(client, request, None, refusal)
-            raise refusal from None
-        request.hasher = sha256()
+            raise self._refuse(client, request, None, error) from None
+        if covers_body:
+            request.hasher = sha256()
 
-    def _note(self, client: Client, request: Request, known: Known | None, error: ApiError) -> None:
-        """For the audit log."""
+    def _refuse(self, client: Client, request: Request, known: Known | None, error: ApiError) -> ApiError:
+        """The error as the client is told it; the audit log hears of it."""
+        error = guards.told(error)
         caller = known.caller if known else None
         explanation = self.guard.explain(known, request, client) if self.guard and known else ""
         owner = caller.owner if caller else self._owner
         self._refusals.add(audit.describe(request, owner, caller, client.peer(), error, explanation))
+        return error
 
     def serve_early(self, client: Client, request: Request) -> Taker | None:
         """The exchange for a request whose body is still coming, of which the length is known; the caller starts it.
         ``None``: it is served when it is whole, or refused. Nothing of a signed body reaches a container before all of
         it is found to be what was signed."""
-        if self.guard is not None and request.target.startswith(INVOCATIONS) and self.guard.must_wait(request):
+        if request.hasher is not None:
             return None
         exchange = self.serve(client, request)
         if isinstance(exchange, access_log.Entry):

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from polyport.access.authority import VARYING, Authority
 from polyport.access.callers import Caller, Circumstances
 from polyport.access.keyring import Keyring, Known, Signed
-from polyport.aws import claims
 from polyport.aws.denials import Denial
 from polyport.domain import names
 from polyport.domain.access import AccessTable
@@ -47,15 +46,13 @@ class Guard:
         self._clock = clock
         self._places: dict[tuple[Owner, bytes], Place | None] = {}
 
-    def expect(self, request: Request) -> None:
-        """Before its body is there: can this be a call of somebody whom we know? Raises `Denial`."""
-        self._keyring.claim(self._signed(request), SERVICE, self._clock())
-
-    def must_wait(self, request: Request) -> bool:
-        """Whether the signature is one of the body, so that nothing can be said before that is whole. Raises
-        `Denial`."""
-        claim = claims.parse(request.target, request.headers)
-        return claim is None or claim.covers_body
+    def expect(self, request: Request) -> bool:
+        """Before its body is there: can this be a call of somebody whom we know? Raises `Denial`. Returns whether the
+        body has to be hashed; if not, the signature is judged already."""
+        claim, _ = self._keyring.claim(self._signed(request), SERVICE, self._clock())
+        if not claim.covers_body:
+            self.identify(request)
+        return claim.covers_body
 
     def identify(self, request: Request) -> Known:
         """Who calls. Raises `Denial`."""
