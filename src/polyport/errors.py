@@ -32,6 +32,27 @@ class ArtifactError(PolyportError):
     """Model data is missing, broken or hostile."""
 
 
+class PolicyError(PolyportError):
+    """An IAM policy document is refused.
+
+    ``path`` is where (``Statement[1].Condition.StringLik``), empty where the text is no JSON; ``line`` and ``column``
+    count from 1.
+    """
+
+    def __init__(self, message: str, path: str, line: int, column: int) -> None:
+        place = f"line {line}, column {column}"
+        super().__init__(f"{path} ({place}): {message}" if path else f"{place}: {message}")
+        self.message = message
+        self.path = path
+        self.line = line
+        self.column = column
+
+    @property
+    def position(self) -> str:
+        """The path, or for a text that is no JSON line and column."""
+        return self.path or f"line {self.line}, column {self.column}"
+
+
 class EngineError(PolyportError):
     """An engine could not do what it was asked."""
 
