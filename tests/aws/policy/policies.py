@@ -47,9 +47,7 @@ def policies(*statements: dict[str, Any], kind: Kind = Kind.IDENTITY, version: s
     return compiled.compile([("p", document.parse(text(*statements, version=version), kind))])
 
 
-def request(
-    action: str = INVOKE, resource: str = ENDPOINT, context: dict[str, Any] | None = None
-) -> evaluate.Request:
+def request(action: str = INVOKE, resource: str = ENDPOINT, context: dict[str, Any] | None = None) -> evaluate.Request:
     """A call to the endpoint."""
     return evaluate.Request(action, resource, context or {})
 

@@ -87,7 +87,14 @@ CASES: list[tuple[str, str, str, Any, Any, bool]] = [
     ("not greater or equal", "NumericGreaterThanEquals", SIZE, -1, "-2", False),
     ("a tag may hold a number", "NumericLessThan", TAG, 3, "2", True),
     ("seconds are a number", "NumericGreaterThan", EPOCH, 1_700_000_000, "1700000001", True),
-    ("the same moment, written otherwise", "DateEquals", NOW, "2026-01-02T03:04:05Z", "2026-01-02T05:04:05+02:00", True),
+    (
+        "the same moment, written otherwise",
+        "DateEquals",
+        NOW,
+        "2026-01-02T03:04:05Z",
+        "2026-01-02T05:04:05+02:00",
+        True,
+    ),
     ("a day begins at midnight UTC", "DateEquals", NOW, "2026-01-02", "2026-01-02T00:00:00Z", True),
     ("seconds and ISO 8601", "DateEquals", EPOCH, "1970-01-01T00:01:00Z", "60", True),
     ("another moment", "DateEquals", NOW, "2026-01-02", "2026-01-02T00:00:01Z", False),
@@ -137,7 +144,7 @@ CASES: list[tuple[str, str, str, Any, Any, bool]] = [
     ("the same ARN", "ArnEquals", ARN, BOB, BOB, True),
     ("ArnEquals knows wildcards", "ArnEquals", ARN, "arn:aws:iam::*:user/b*", BOB, True),
     ("another ARN", "ArnLike", ARN, "arn:aws:iam::*:user/a*", BOB, False),
-    ("no wildcard reaches over a colon", "ArnLike", ARN, "arn:aws:*:user/bob:x", BOB + ":x", False),
+    ("no wildcard reaches over a colon", "ArnLike", ARN, "arn:aws:*:111111111111:user/bob:x", BOB + ":x", False),
     ("but the last part's does", "ArnLike", ARN, "arn:aws:iam::111111111111:*", "arn:aws:iam::111111111111:a:b", True),
     ("a question mark in a part", "ArnLike", ARN, "arn:aws:iam::11111111111?:user/bob", BOB, True),
     ("any ARN", "ArnLike", ARN, "*", BOB, True),
@@ -182,6 +189,9 @@ CASES: list[tuple[str, str, str, Any, Any, bool]] = [
     ("not all are others", "ForAllValues:StringNotEquals", TAGS, ["x"], ("a", "x"), False),
     ("all, ARN", "ForAllValues:ArnLike", "sagemaker:ModelArn", "arn:aws:sagemaker:*:*:model/a*", (BOB,), False),
     ("all, if it exists", "ForAllValues:StringEqualsIfExists", TAGS, ["a"], None, True),
+    ("an empty list is a missing key", "StringEquals", TAGS, "a", (), False),
+    ("an empty list is a missing key, negated", "StringNotEquals", TAGS, "a", (), True),
+    ("an empty list is a missing key, if it exists", "ForAnyValue:StringEqualsIfExists", TAGS, "a", (), True),
     ("any value is in the set", "ForAnyValue:StringEquals", TAGS, ["a"], ("x", "a"), True),
     ("no value is", "ForAnyValue:StringEquals", TAGS, ["a", "b"], ("x", "y"), False),
     ("any of no values", "ForAnyValue:StringEquals", TAGS, ["a"], (), False),
@@ -219,7 +229,9 @@ def context(key: str, value: Any) -> dict[str, Any]:
     return present | ({} if value is None else {key.lower(): value})
 
 
-@pytest.mark.parametrize(("rule", "operator", "key", "wanted", "value", "holds"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("rule", "operator", "key", "wanted", "value", "holds"), CASES, ids=[case[0] for case in CASES]
+)
 def test_a_condition_holds_or_does_not(
     rule: str, operator: str, key: str, wanted: Any, value: Any, holds: bool
 ) -> None:

@@ -22,8 +22,9 @@ from aws.policy.policies import (
     policies,
     request,
     statement,
+    text,
 )
-from polyport.aws.policy import compiled, evaluate
+from polyport.aws.policy import compiled, document, evaluate
 from polyport.aws.policy.document import Kind
 from polyport.aws.policy.evaluate import Reason
 from polyport.aws.policy.principals import Principal
@@ -184,7 +185,14 @@ CASES: list[tuple[str, Principal, list[Any], list[Any] | None, list[Any] | None,
     ("a service needs the resource", SERVICE, [], None, None, NO_RES),
     ("a service that is named", SERVICE, [], None, granting("service"), BY_RES),
     ("another service is named", SERVICE, [], None, granting("other service", "own"), NO_RES),
-    ("a service is denied with everyone", SERVICE, [], None, granting("service") + granting("everyone", effect="Deny"), DENY_RES),
+    (
+        "a service is denied with everyone",
+        SERVICE,
+        [],
+        None,
+        granting("service") + granting("everyone", effect="Deny"),
+        DENY_RES,
+    ),
     ("all but the listed are denied", USER, YES, None, excepting("Deny", STRANGER.arn, OTHER), DENY_RES),
     ("the listed is spared, with its account", USER, YES, None, excepting("Deny", USER.arn, OWN), BY_ID),
     ("without its account it is not", USER, YES, None, excepting("Deny", USER.arn), DENY_RES),
@@ -248,7 +256,13 @@ def trusting(*whom: str, effect: str = "Allow") -> list[dict[str, Any]]:
         ("the service", SERVICE, [], trusting("service"), TRUST_YES),
         ("another service", SERVICE, [], trusting("other service"), TRUST_NO),
         ("the identity's Deny", USER, [deny("sts:*")], trusting("user"), DENY_ID),
-        ("the trust policy's Deny", USER, ASSUME, trusting("user") + trusting("own", effect="Deny"), Reason.DENIED_BY_TRUST),
+        (
+            "the trust policy's Deny",
+            USER,
+            ASSUME,
+            trusting("user") + trusting("own", effect="Deny"),
+            Reason.DENIED_BY_TRUST,
+        ),
         ("the root user, trusted", ROOT, [], trusting("own"), TRUST_YES),
         ("the root user, not trusted", ROOT, [], trusting("user"), TRUST_NO),
     ],
@@ -306,8 +320,6 @@ def test_the_policies_of_the_multi_container_security_page(
 def test_a_decision_says_which_statement_of_which_policy() -> None:
     """The first that matches, counted through each policy by itself."""
     found = [("first", [allow("sagemaker:List*")]), ("second", [allow("iam:*"), deny(Sid="Guard")]), ("third", YES)]
-    named = [(name, policies(*statements).statements) for name, statements in found]
-    assert [len(statements) for _, statements in named] == [1, 2, 1]
     documents = [(name, parsed(*statements)) for name, statements in found]
     decision = decided(compiled.compile(documents))
     assert (decision.policy, decision.statement, decision.sid) == ("second", 1, "Guard")
@@ -317,10 +329,7 @@ def test_a_decision_says_which_statement_of_which_policy() -> None:
     assert allowed.denial == ""
 
 
-def parsed(*statements: dict[str, Any]) -> Any:
-    from aws.policy.policies import text
-    from polyport.aws.policy import document
-
+def parsed(*statements: dict[str, Any]) -> document.Document:
     return document.parse(text(*statements), Kind.IDENTITY)
 
 
@@ -343,8 +352,8 @@ def test_a_denial_has_the_words_of_aws(
         request(),
         caller,
         policies(*identity),
-        session and policies(*session, kind=Kind.SESSION),
-        resource and policies(*resource, kind=Kind.RESOURCE),
+        policies(*session, kind=Kind.SESSION) if session else None,
+        policies(*resource, kind=Kind.RESOURCE) if resource else None,
         OWN,
     )
     assert decision.denial == end
@@ -374,9 +383,6 @@ def test_policies_say_which_condition_keys_a_decision_may_read() -> None:
 
 def test_policies_of_several_kinds_are_not_mixed() -> None:
     """A resource's policy attached to a user would be asked about the wrong things."""
-    from aws.policy.policies import text
-    from polyport.aws.policy import document
-
     session = document.parse(text(*YES), Kind.SESSION)
     with pytest.raises(ValueError, match="several kinds"):
         compiled.compile([("a", parsed(*YES)), ("b", session)])
