@@ -131,7 +131,7 @@ def _decide(
 
     grant, granting = resource.closest(*call) if resource is not None else (Grant.NONE, None)
     is_service = principal.kind is PrincipalKind.SERVICE
-    is_own = principal.account == resource_account and not is_service
+    is_own = principal.account == resource_account
     if grant is Grant.NONE and (is_trust or not is_own):
         return _refused(request, Reason.NO_TRUST_ALLOWS if is_trust else Reason.NO_RESOURCE_ALLOWS)
     is_limited = session is not None and grant is not Grant.SESSION and session.permission(*call) is None

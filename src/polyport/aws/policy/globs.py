@@ -94,11 +94,12 @@ class _Gapped:
         self._bits: dict[str, int] | None = None
 
     def starts(self, text: str, position: int) -> bool:
+        """Whether it is here; the caller has seen that the text is long enough."""
         for piece in self._pieces:
             if piece is not None and not text.startswith(piece, position):
                 return False
             position += 1 if piece is None else len(piece)
-        return position <= len(text)
+        return True
 
     def after(self, text: str, position: int, end: int) -> int:
         """As of a plain segment."""
