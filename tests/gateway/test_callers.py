@@ -1,6 +1,7 @@
 """Who may invoke what, where there are keys: signatures, policies, and what strangers learn."""
 
 import random
+import re
 import time
 from typing import Any
 
@@ -584,20 +585,22 @@ def mutated(chance: random.Random, request: bytes) -> bytes:
 
 
 def means_the_same(original: bytes, other: bytes) -> bool:
-    """What HTTP itself holds equal, and a signature does not cover: the case of a header's name, blanks around and runs
-    of blanks within a value and after the commas of an Authorization, how a length is written, the version, and headers that mean nothing to anybody."""
+    """What HTTP and AWS hold equal, and a signature does not cover: the case of a header's name, blanks where one or none
+    may be, an empty line before the request, an empty query, how a length is written, the version, and headers that
+    mean nothing to anybody."""
     return _essence(original) == _essence(other)
 
 
 def _essence(request: bytes) -> tuple[bytes, ...]:
-    head, _, body = request.partition(b"\r\n\r\n")
+    head, _, body = request.lstrip(b"\r\n").partition(b"\r\n\r\n")
     line, *headers = head.split(b"\r\n")
+    method, target, _ = line.split()
     parted = [header.partition(b":") for header in headers]
-    folded = sorted((name.lower(), b" ".join(value.split()).replace(b", ", b",")) for name, _, value in parted)
+    folded = sorted((name.lower(), re.sub(rb" ?, ?", b",", b" ".join(value.split()))) for name, _, value in parted)
     meaningful = (b"x-am", b"host", b"content-type", b"accept", b"authorization", b"transfer-encoding")
     rest = [b"%b:%b" % pair for pair in folded if pair[0].startswith(meaningful)]
     size = sum(int(value) for name, value in folded if name == b"content-length")
-    return (line.replace(b"HTTP/1.0", b"HTTP/1.1"), *rest, body[:size])
+    return (method, target.removesuffix(b"?"), *rest, body[:size])
 
 
 @pytest.mark.slow
