@@ -585,8 +585,8 @@ def mutated(chance: random.Random, request: bytes) -> bytes:
 
 
 def means_the_same(original: bytes, other: bytes) -> bool:
-    """What HTTP and AWS hold equal, and a signature does not cover: the case of a header's name, blanks where one or none
-    may be, an empty line before the request, an empty query, how a length is written, the version, and headers that
+    """What HTTP and AWS hold equal, and a signature does not cover: the case of a header's name, blanks where none need
+    be, an empty line before the request, an empty query, how a length is written, the version, and headers that
     mean nothing to anybody."""
     return _essence(original) == _essence(other)
 
