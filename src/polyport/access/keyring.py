@@ -86,6 +86,10 @@ class Keyring:
         self._sealer = Sealer(table.token_key) if table.token_key else None
         self._sessions: dict[tuple[str, bytes], _Entry] = {}
 
+    def grantee(self, account: str, kind: PrincipalKind, name: str) -> Grantee | None:
+        """The user or role of that name."""
+        return self._grantees.get((account, kind, name))
+
     def claim(self, signed: Signed, service: str, now: float) -> tuple[Claim, _Entry]:
         """What can be said before the body is there: that the request is signed for this service, at this time
         (``now``: epoch seconds), with a key that there is."""
@@ -156,9 +160,3 @@ class Keyring:
             )
 
         return _Entry(session.secret, session.expires_at, make, is_session=True)
-
-
-def find_grantee(table: AccessTable, account: str, kind: PrincipalKind, name: str) -> Grantee | None:
-    """The user or role of that name."""
-    wanted = (account, kind, name)
-    return next((one for one in table.grantees if (one.account, one.kind, one.name) == wanted), None)

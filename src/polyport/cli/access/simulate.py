@@ -10,7 +10,7 @@ from rich.text import Text
 from polyport.access import authority, table
 from polyport.access.authority import Authority
 from polyport.access.callers import Caller, Circumstances
-from polyport.access.keyring import find_grantee
+from polyport.access.keyring import Keyring
 from polyport.aws.policy import keys, trace
 from polyport.aws.policy.evaluate import Decision
 from polyport.aws.policy.trace import Traced
@@ -50,7 +50,7 @@ def simulate(
     async def work(at: Desk) -> tuple[Decision, tuple[Traced, ...]]:
         whose, kind, name = desk.holder(at.account(account), user, role)
         built = table.build(await at.rows.read(), at.vault, whose, may_be_open=False)
-        grantee = find_grantee(built, whose, kind, name)
+        grantee = Keyring(built).grantee(whose, kind, name)
         if grantee is None:
             raise UsageError(f"There is no {kind.value} {name}. See polyport {kind.value} list.")
         session = "simulated" if kind is PrincipalKind.ROLE else ""
