@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from api.harness import ACCOUNT, ARN, refusal
 from polyport.api import app, ineffective
 from polyport.api.operations import OPERATIONS
-from polyport.aws import service
+from polyport.aws import dispatch, service
 from polyport.errors import StoreError
 from polyport.settings import Settings
 
@@ -27,9 +27,10 @@ def target(operation):
 
 
 def test_all_seventeen_operations_are_served_and_exist():
-    """Rule: the table names operations of the service model."""
-    assert len(OPERATIONS) == 17
-    assert all(service.load("sagemaker").operation(name) for name in OPERATIONS)
+    """Rule: the tables name operations of service models, of services that can be told apart."""
+    assert len(OPERATIONS["sagemaker"]) == 17
+    assert OPERATIONS.keys() <= set(dispatch.KNOWN.values())
+    assert all(service.load(name).operation(each) for name, table in OPERATIONS.items() for each in table)
 
 
 def test_an_unsigned_call_is_about_the_default_region(plane):

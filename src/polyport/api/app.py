@@ -14,9 +14,9 @@ from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from polyport.api import operations
 from polyport.api.context import Artifacts, Context, Images, Live
-from polyport.api.operations import OPERATIONS, Operation
-from polyport.aws import dispatch, faults, parse, render, service, validate, wire
+from polyport.aws import dispatch, faults, protocols, render, service, validate, wire
 from polyport.aws.dispatch import Call
 from polyport.aws.wire import Head, Response
 from polyport.domain.names import Owner
@@ -56,8 +56,9 @@ def now() -> float:
 
 def application(context: Context, health: Health) -> Starlette:
     """``context.owner`` owns what unsigned calls are about; a signed call names its own region."""
-    # Parsing the service model takes some tens of milliseconds: not in the first call.
-    service.load(dispatch.CONTROL_PLANE)
+    # Parsing a service model takes some tens of milliseconds: not in the first call.
+    for name in operations.OPERATIONS:
+        service.load(name)
     front = _Front(context, health)
     return Starlette(routes=[Route("/healthz", front.healthz, methods=["GET"]), Route("/{path:path}", front)])
 
@@ -111,14 +112,14 @@ class _Front:
     async def _call(self, head: Head, call: Call, body: bytes, request_id: str) -> Response:
         default = self._context.owner
         owner = dispatch.owner_of(head, default.account, default.region)
-        function: Operation | None = OPERATIONS.get(call.operation) if call.is_control_plane else None
-        operation = service.load(dispatch.CONTROL_PLANE).operation(call.operation)
-        if function is None or operation is None or head.method != "POST":
-            raise dispatch.refusal(call, OPERATIONS)
-        request = parse.parse_json(operation, body)
+        found, protocol = operations.find(call), protocols.of(call, head)
+        if found is None or protocol is None:
+            raise dispatch.refusal(call, operations.OPERATIONS)
+        function, operation = found
+        request = protocol.parse(operation, head, body)
         validate.validate(operation, request)
         answer = await function(dataclasses.replace(self._context, owner=owner), request)
-        return render.render_json(operation, answer, request_id, call.json_version)
+        return protocol.render(operation, answer, request_id, call)
 
 
 def _head(scope: Scope) -> Head:
@@ -142,8 +143,10 @@ async def _read(request: Request) -> bytes | None:
 
 def _is_visitor(head: Head) -> bool:
     """Someone with a browser or with curl, no AWS client."""
-    is_aws = "authorization" in head.headers or "x-amz-target" in head.headers or "X-Amz-" in head.query
-    return head.method in {"GET", "HEAD"} and head.path == "/" and not is_aws
+    if head.method not in {"GET", "HEAD"} or head.path != "/":
+        return False
+    is_signed = "authorization" in head.headers or "X-Amz-" in head.query
+    return not is_signed and "x-amz-target" not in head.headers and not dispatch.identify(head).operation
 
 
 def _help(head: Head, request_id: str) -> Response:
