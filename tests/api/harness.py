@@ -27,6 +27,9 @@ ACCOUNT, REGION = "123456789012", "us-east-1"
 ARN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
 
 
+CREDENTIALS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+
+
 class FakeImage:
     def __init__(self, *warnings: str) -> None:
         self.warnings = warnings
@@ -206,14 +209,25 @@ class Wire:
         self.plane: Plane | None = None
         self._session = botocore.session.Session()
         self._session.set_credentials("AKIDEXAMPLE", "secret")
-        self._clients: dict[tuple[str, str, bool], Any] = {}
+        self._clients: dict[tuple[Any, ...], Any] = {}
 
-    def client(self, service: str = "sagemaker", region: str = REGION, *, careless: bool = False) -> Any:
-        """An unmodified client. ``careless``: it does not check its arguments, so that the server has to."""
-        key = (service, region, careless)
+    def client(
+        self,
+        service: str = "sagemaker",
+        region: str = REGION,
+        *,
+        careless: bool = False,
+        credentials: tuple[str, ...] = (),
+    ) -> Any:
+        """An unmodified client. ``careless``: it does not check its arguments, so that the server has to.
+        ``credentials``: key id, secret and perhaps a session token."""
+        key = (service, region, careless, credentials)
         if key not in self._clients:
             config = Config(parameter_validation=not careless, retries={"total_max_attempts": 1})
-            client = self._session.create_client(service, region, endpoint_url="http://127.0.0.1:1", config=config)
+            given = dict(zip(CREDENTIALS, credentials, strict=False))
+            client = self._session.create_client(
+                service, region, endpoint_url="http://127.0.0.1:1", config=config, **given
+            )
             client.meta.events.register("before-send", self._send)
             self._clients[key] = client
         return self._clients[key]

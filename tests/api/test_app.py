@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from api.harness import ACCOUNT, ARN, refusal
 from polyport.api import app, ineffective
 from polyport.api.operations import OPERATIONS
-from polyport.aws import service
+from polyport.aws import dispatch, service
 from polyport.domain.access import AccessTable
 from polyport.errors import StoreError
 
@@ -25,10 +25,10 @@ def target(operation):
     return [*JSON, (b"x-amz-target", f"SageMaker.{operation}".encode())]
 
 
-def test_all_seventeen_operations_are_served_and_exist():
-    """Rule: the table names operations of the service model."""
-    assert len(OPERATIONS) == 17
-    assert all(service.load("sagemaker").operation(name) for name in OPERATIONS)
+def test_all_operations_are_served_and_exist():
+    """Rule: the tables name operations of the service models."""
+    assert {name: len(table) for name, table in OPERATIONS.items()} == {"sagemaker": 20, "sts": 3}
+    assert all(service.load(name).operation(operation) for name, table in OPERATIONS.items() for operation in table)
 
 
 def test_an_unsigned_call_is_about_the_default_region(plane):
@@ -97,7 +97,8 @@ def test_an_operation_must_be_posted(plane):
     [
         ("s3", "list_buckets", {}, "AWS_ENDPOINT_URL_S3"),
         ("s3", "get_object", {"Bucket": "bucket", "Key": "key"}, "AWS_ENDPOINT_URL_S3"),
-        ("sts", "get_caller_identity", {}, "AWS_ENDPOINT_URL_STS"),
+        ("sts", "get_federation_token", {"Name": "none"}, "of STS"),
+        ("sns", "list_topics", {}, "AWS_ENDPOINT_URL_SNS"),
         ("dynamodb", "list_tables", {}, "AWS_ENDPOINT_URL_DYNAMODB"),
         ("lambda", "list_functions", {}, "AWS_ENDPOINT_URL_LAMBDA"),
         ("ec2", "describe_instances", {}, "AWS_ENDPOINT_URL_EC2"),

@@ -35,9 +35,9 @@ TAG_TEXT = st.text("abc XYZ\u00e4\u6f22\u0663_.:/=+-@1", max_size=20)
 ALPHABET = st.characters(codec="utf-8", exclude_categories=["Cs"])
 
 
-def operation(name: str) -> OperationModel:
-    """An operation of the control plane."""
-    found = service.load("sagemaker").operation(name)
+def operation(name: str, of: str = "sagemaker") -> OperationModel:
+    """An operation, of the control plane if nothing else is said."""
+    found = service.load(of).operation(name)
     assert found is not None
     return found
 
@@ -46,10 +46,7 @@ def values(shape: Shape, full: bool = False) -> st.SearchStrategy[Any]:
     """Valid values; ``full``: with every member, and at least one entry in every list and map."""
     match shape.type_name:
         case "structure":
-            members = {name: values(member, full) for name, member in shape.members.items()}
-            required = {name: inner for name, inner in members.items() if full or name in shape.required_members}
-            optional = {name: inner for name, inner in members.items() if name not in required}
-            return st.fixed_dictionaries(required, optional=optional)
+            return structures(shape, full)
         case "list":
             least, most = sizes(shape, full)
             return st.lists(values(shape.member, full), min_size=least, max_size=most)
@@ -66,7 +63,19 @@ def values(shape: Shape, full: bool = False) -> st.SearchStrategy[Any]:
             return st.floats(shape.metadata.get("min", 0), 1e6)
         case "timestamp":
             return st.integers(0, 4 * 10**12).map(lambda ms: EPOCH + timedelta(milliseconds=ms))
+        case "blob":
+            return st.binary(max_size=20)
     raise AssertionError(f"no strategy for {shape}")
+
+
+def structures(shape: Shape, full: bool) -> st.SearchStrategy[dict[str, Any]]:
+    """Values of a structure; of a union those with one member."""
+    members = {name: values(member, full) for name, member in shape.members.items()}
+    if shape.is_tagged_union:
+        return st.one_of([st.fixed_dictionaries({name: inner}) for name, inner in members.items()])
+    required = {name: inner for name, inner in members.items() if full or name in shape.required_members}
+    optional = {name: inner for name, inner in members.items() if name not in required}
+    return st.fixed_dictionaries(required, optional=optional)
 
 
 def sizes(shape: Shape, full: bool) -> tuple[int, int]:

@@ -13,10 +13,11 @@ from botocore.client import BaseClient
 from botocore.config import Config
 
 from aws.shapes import SERVED
-from polyport.aws import dispatch, wire
+from polyport.aws import dispatch, service, wire
 from polyport.domain.names import Owner
 from polyport.errors import ApiError
 
+TABLE = {"sagemaker": SERVED}
 SCOPE = "AKIDEXAMPLE/20260102/eu-west-1/sagemaker/aws4_request"
 SIGNED = f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host;x-amz-date, Signature=abc"
 
@@ -93,10 +94,9 @@ def test_the_calls_of_any_service_are_told_apart(
 ) -> None:
     """Service, protocol and operation from the request alone, for requests that botocore made and signed."""
     call = dispatch.identify(*sent(name, method, **arguments))
-    service, protocol, operation = expected
-    assert (call.service, call.operation, call.region) == (service, operation, "eu-west-1")
+    signing_name, protocol, operation = expected
+    assert (call.service, call.operation, call.region) == (signing_name, operation, "eu-west-1")
     assert call.protocol in ("json", "smithy-rpc-v2-cbor") if protocol is None else call.protocol == protocol
-    assert call.is_control_plane == (name == "sagemaker")
 
 
 def test_a_call_without_a_signature_is_known_by_its_target() -> None:
@@ -107,7 +107,6 @@ def test_a_call_without_a_signature_is_known_by_its_target() -> None:
         head(x_amz_target="DynamoDB_20120810.ListTables", content_type="application/x-amz-json-1.0")
     )
     assert (call.service, call.operation, call.json_version) == ("dynamodb", "ListTables", "1.0")
-    assert not call.is_control_plane
 
 
 @pytest.mark.parametrize("target", ["", "SageMaker", "SageMaker.", ".X", "a b.c", "SageMaker.List\u00e4", "x" * 5000])
@@ -116,7 +115,7 @@ def test_a_bad_target_is_an_unknown_operation_not_a_failure(target: str) -> None
     request = wire.Head("POST", "/", "", {"x-amz-target": target, "authorization": SIGNED})
     call = dispatch.identify(request)
     assert (call.protocol, call.operation) == ("json", "")
-    error = dispatch.refusal(call, SERVED)
+    error = dispatch.refusal(call, TABLE)
     assert (error.code, error.status) == ("UnknownOperationException", 400)
 
 
@@ -133,9 +132,81 @@ def test_a_query_call_may_carry_its_action_in_the_url() -> None:
     assert (call.protocol, call.operation) == ("query", "GetCallerIdentity")
 
 
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        (b"Action=GetCallerIdentity&Version=2011-06-15", "sts"),
+        (b"Version=2010-08-01&Action=ListMetrics", "monitoring"),
+        (b"Action=GetCallerIdentity", "sts"),
+        (b"Action=Nonsense&Version=2011-06-15", "sts"),
+        (b"Action=GetCallerIdentity&Version=2010-08-01", "monitoring"),
+        (b"Action=GetCallerIdentity&Version=2000-01-01", ""),
+        (b"Action=ListModels", ""),
+        (b"Action=Nonsense", ""),
+    ],
+)
+def test_an_unsigned_query_call_is_known_by_its_version_else_by_its_action(form: bytes, expected: str) -> None:
+    """A version says which service; a service that does not speak the protocol is never meant."""
+    call = dispatch.identify(head(content_type="application/x-www-form-urlencoded; charset=utf-8"), form)
+    assert (call.service, call.protocol) == (expected, "query")
+
+
+def test_a_signature_says_the_service_of_a_query_call_whatever_its_version() -> None:
+    """What a call is signed for is what its policy will be asked about."""
+    signed = SIGNED.replace("/sagemaker/", "/iam/")
+    request = head(authorization=signed, content_type="application/x-www-form-urlencoded")
+    call = dispatch.identify(request, b"Action=GetCallerIdentity&Version=2011-06-15")
+    assert (call.service, call.protocol, call.operation) == ("iam", "query", "GetCallerIdentity")
+
+
+def test_a_form_without_an_action_is_told_so_in_the_protocol_of_its_service() -> None:
+    """A client of STS reads XML alone; the body of a form may also have been too long to be read."""
+    signed = SIGNED.replace("/sagemaker/", "/sts/")
+    call = dispatch.identify(head(authorization=signed, content_type="application/x-www-form-urlencoded"))
+    error = dispatch.refusal(call, TABLE)
+    assert (call.service, call.protocol, error.code) == ("sts", "query", "MissingAction")
+    assert "does not serve a call without an operation in Action of STS" in error.message
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("Logs_20140328.DescribeLogGroups", "logs"),
+        ("GraniteServiceVersion20100801.ListMetrics", "monitoring"),
+        ("DynamoDB_20120810.DescribeLogGroups", "dynamodb"),
+    ],
+)
+@pytest.mark.parametrize("signed_for", ["", "logs", "sagemaker"])
+def test_the_target_says_the_service_of_a_json_call(target: str, expected: str, signed_for: str) -> None:
+    """A known service has its own target alone: another's operation of the same name is not served."""
+    signed = {"authorization": SIGNED.replace("/sagemaker/", f"/{signed_for}/")} if signed_for else {}
+    call = dispatch.identify(head(x_amz_target=target, **signed))
+    assert (call.service, call.protocol) == (expected, "json")
+    prefix, operation = target.split(".")
+    call = dispatch.identify(head(path=f"/service/{prefix}/operation/{operation}", smithy_protocol="rpc-v2-cbor"))
+    assert (call.service == expected) == (expected != "dynamodb")
+
+
+def test_the_table_of_known_services_agrees_with_the_models() -> None:
+    """Signing names and client names are botocore's."""
+    for signing_name, name in dispatch.KNOWN.items():
+        assert service.load(name).signing_name == signing_name
+        assert dispatch.known_service(signing_name) is service.load(name)
+    assert dispatch.known_service("cloudwatch") is None
+
+
+def test_a_refusal_lists_the_operations_of_every_service() -> None:
+    """By the names that SDKs know the services by; a service without operations is left out."""
+    call = dispatch.identify(head(x_amz_target="SageMaker.CreateTrainingJob"))
+    table = {"sagemaker": ["CreateModel", "ListModels"], "sts": ["GetCallerIdentity"], "logs": []}
+    told = dispatch.refusal(call, table).message
+    assert "It serves CreateModel, ListModels of SageMaker; GetCallerIdentity of STS, and InvokeEndpoint" in told
+    assert "Logs" not in told
+
+
 def test_an_operation_of_sagemaker_that_is_not_served_is_refused_with_the_list() -> None:
     """Issue 2: the error says what Polyport serves."""
-    error = dispatch.refusal(dispatch.identify(head(x_amz_target="SageMaker.CreateTrainingJob")), SERVED)
+    error = dispatch.refusal(dispatch.identify(head(x_amz_target="SageMaker.CreateTrainingJob")), TABLE)
     assert (error.code, error.status) == ("UnknownOperationException", 400)
     assert error.message.startswith("Polyport does not serve CreateTrainingJob. It serves CreateModel, ")
     assert "InvokeEndpoint and InvokeEndpointWithResponseStream of SageMaker Runtime" in error.message
@@ -144,7 +215,7 @@ def test_an_operation_of_sagemaker_that_is_not_served_is_refused_with_the_list()
 
 def test_a_call_for_s3_is_told_which_variable_to_set() -> None:
     """AWS_ENDPOINT_URL points S3 at Polyport too: the commonest stumble of a user."""
-    error = dispatch.refusal(dispatch.identify(*sent("s3", "get_object", Bucket="b", Key="k")), SERVED)
+    error = dispatch.refusal(dispatch.identify(*sent("s3", "get_object", Bucket="b", Key="k")), TABLE)
     assert (error.code, error.status) == ("NotImplemented", 501)
     assert "Polyport does not serve GET /b/k of S3." in error.message
     assert "set AWS_ENDPOINT_URL_S3 to the endpoint of that service" in error.message
@@ -157,12 +228,13 @@ def test_a_call_for_s3_is_told_which_variable_to_set() -> None:
     [
         ("sts", "get_caller_identity", "set AWS_ENDPOINT_URL_STS to"),
         ("logs", "describe_log_groups", "set AWS_ENDPOINT_URL_CLOUDWATCH_LOGS to"),
-        ("cloudwatch", "list_metrics", "set its own AWS_ENDPOINT_URL_ variable (for S3: AWS_ENDPOINT_URL_S3) to"),
+        ("cloudwatch", "list_metrics", "set AWS_ENDPOINT_URL_CLOUDWATCH to"),
+        ("elb", "describe_load_balancers", "set its own AWS_ENDPOINT_URL_ variable (for S3: AWS_ENDPOINT_URL_S3) to"),
     ],
 )
 def test_other_services_are_told_their_variable_where_it_is_known(name: str, method: str, variable: str) -> None:
     """SDKs make the variable of the service id; a signing name does not always lead to one."""
-    assert variable in dispatch.refusal(dispatch.identify(*sent(name, method)), SERVED).message
+    assert variable in dispatch.refusal(dispatch.identify(*sent(name, method)), TABLE).message
 
 
 def test_the_owner_is_who_the_call_is_signed_for() -> None:

@@ -14,11 +14,10 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from polyport.access.callers import Caller
-from polyport.api import audit, entry, permissions
+from polyport.api import audit, entry, operations, permissions
 from polyport.api.context import Context
-from polyport.api.operations import OPERATIONS, Operation
 from polyport.api.permissions import Need
-from polyport.aws import dispatch, faults, parse, render, service, validate, wire
+from polyport.aws import dispatch, faults, protocols, render, service, validate, wire
 from polyport.aws.wire import MAX_BODY, Head, Response
 from polyport.errors import ApiError, StoreError
 from polyport.telemetry.audit import Record
@@ -54,8 +53,9 @@ def now() -> float:
 def application(context: Context, parts: Parts) -> Starlette:
     """Opens nothing; the context's store must be open before the first call. The context's caller is nobody: what
     counts of it is the region, for calls that name none on a server without keys."""
-    # Parsing the service model takes some tens of milliseconds: not in the first call.
-    service.load(dispatch.CONTROL_PLANE)
+    # Parsing a service model takes some tens of milliseconds: not in the first call.
+    for name in operations.OPERATIONS:
+        service.load(name)
     front = _Front(context, parts)
     return Starlette(routes=[Route("/healthz", front.healthz, methods=["GET"]), Route("/{path:path}", front)])
 
@@ -140,23 +140,23 @@ class _Exchange:
         call, context = self._call, self._context
         if self._entry.is_too_long:
             raise ApiError("RequestEntityTooLargeException", f"A request may have at most {MAX_BODY} bytes.", 413)
-        function: Operation | None = OPERATIONS.get(call.operation) if call.is_control_plane else None
-        if call.service != dispatch.CONTROL_PLANE:
+        if not operations.is_served(call):
             # What it says is no secret, and helps a client that was pointed here by mistake.
-            raise dispatch.refusal(call, OPERATIONS)
+            raise dispatch.refusal(call, operations.OPERATIONS)
         now = time.time()
         self._caller = caller = entry.identify(context.gate, self._entry, call, now, context.owner.region)
-        operation = service.load(dispatch.CONTROL_PLANE).operation(call.operation)
-        if function is None or operation is None or self._entry.head.method != "POST":
-            raise dispatch.refusal(call, OPERATIONS)
-        self._request = request = parse.parse_json(operation, self._entry.body)
+        found, protocol = operations.find(call), protocols.of(call, self._entry.head)
+        if found is None or protocol is None:
+            raise dispatch.refusal(call, operations.OPERATIONS)
+        function, operation = found
+        self._request = request = protocol.parse(operation, self._entry.head, self._entry.body)
         self._needs = permissions.needed(call.service, call.operation, caller.owner, request)
         circumstances = self._entry.circumstances(now)
         self._explanation = await entry.authorize(context.gate, context.store, caller, self._needs, circumstances)
         validate.validate(operation, request)
         own = dataclasses.replace(context, caller=caller, circumstances=circumstances)
         answer = await function(own, request)
-        return render.render_json(operation, answer, self._request_id, call.json_version)
+        return protocol.render(operation, answer, self._request_id, call)
 
 
 def _entry(scope: Scope, head: Head, body: bytes | None) -> entry.Entry:
@@ -192,8 +192,10 @@ async def _read(request: Request) -> bytes | None:
 
 def _is_visitor(head: Head) -> bool:
     """Someone with a browser or with curl, no AWS client."""
-    is_aws = "authorization" in head.headers or "x-amz-target" in head.headers or "X-Amz-" in head.query
-    return head.method in {"GET", "HEAD"} and head.path == "/" and not is_aws
+    if head.method not in {"GET", "HEAD"} or head.path != "/":
+        return False
+    is_signed = "authorization" in head.headers or "X-Amz-" in head.query
+    return not is_signed and "x-amz-target" not in head.headers and not dispatch.identify(head).operation
 
 
 def _help(head: Head, request_id: str) -> Response:

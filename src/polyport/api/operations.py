@@ -1,30 +1,61 @@
-"""Which operations there are."""
+"""Which operations of which services there are."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from polyport.api import endpoint_configs, endpoints, models, tags
+from botocore.model import OperationModel
+
+from polyport.api import endpoint_configs, endpoint_policies, endpoints, models, sts, tags
 from polyport.api.context import Context
+from polyport.aws import dispatch
+from polyport.aws.dispatch import Call
 
 Operation = Callable[[Context, dict[str, Any]], Awaitable[dict[str, Any]]]
 
-#: By the service model's name. The order is that of messages that list them.
-OPERATIONS: dict[str, Operation] = {
-    "CreateModel": models.create_model,
-    "DescribeModel": models.describe_model,
-    "ListModels": models.list_models,
-    "DeleteModel": models.delete_model,
-    "CreateEndpointConfig": endpoint_configs.create_endpoint_config,
-    "DescribeEndpointConfig": endpoint_configs.describe_endpoint_config,
-    "ListEndpointConfigs": endpoint_configs.list_endpoint_configs,
-    "DeleteEndpointConfig": endpoint_configs.delete_endpoint_config,
-    "CreateEndpoint": endpoints.create_endpoint,
-    "DescribeEndpoint": endpoints.describe_endpoint,
-    "ListEndpoints": endpoints.list_endpoints,
-    "UpdateEndpoint": endpoints.update_endpoint,
-    "UpdateEndpointWeightsAndCapacities": endpoints.update_endpoint_weights_and_capacities,
-    "DeleteEndpoint": endpoints.delete_endpoint,
-    "AddTags": tags.add_tags,
-    "ListTags": tags.list_tags,
-    "DeleteTags": tags.delete_tags,
+#: By botocore's client name of the service (a value of `dispatch.KNOWN`), then by the model's name for the operation.
+#: The order is that of messages that list them.
+OPERATIONS: dict[str, dict[str, Operation]] = {
+    "sagemaker": {
+        "CreateModel": models.create_model,
+        "DescribeModel": models.describe_model,
+        "ListModels": models.list_models,
+        "DeleteModel": models.delete_model,
+        "CreateEndpointConfig": endpoint_configs.create_endpoint_config,
+        "DescribeEndpointConfig": endpoint_configs.describe_endpoint_config,
+        "ListEndpointConfigs": endpoint_configs.list_endpoint_configs,
+        "DeleteEndpointConfig": endpoint_configs.delete_endpoint_config,
+        "CreateEndpoint": endpoints.create_endpoint,
+        "DescribeEndpoint": endpoints.describe_endpoint,
+        "ListEndpoints": endpoints.list_endpoints,
+        "UpdateEndpoint": endpoints.update_endpoint,
+        "UpdateEndpointWeightsAndCapacities": endpoints.update_endpoint_weights_and_capacities,
+        "DeleteEndpoint": endpoints.delete_endpoint,
+        "AddTags": tags.add_tags,
+        "ListTags": tags.list_tags,
+        "DeleteTags": tags.delete_tags,
+        "PutEndpointPolicy": endpoint_policies.put_endpoint_policy,
+        "GetEndpointPolicy": endpoint_policies.get_endpoint_policy,
+        "DeleteEndpointPolicy": endpoint_policies.delete_endpoint_policy,
+    },
+    "sts": {
+        "GetCallerIdentity": sts.get_caller_identity,
+        "GetSessionToken": sts.get_session_token,
+        "AssumeRole": sts.assume_role,
+    },
 }
+
+
+def is_served(call: Call) -> bool:
+    """Whether it is for a service of which anything is served."""
+    known = dispatch.known_service(call.service)
+    return known is not None and known.name in OPERATIONS
+
+
+def find(call: Call) -> tuple[Operation, OperationModel] | None:
+    """What serves a call, and its model; ``None`` when nothing does."""
+    known = dispatch.known_service(call.service)
+    if known is None:
+        return None
+    function = OPERATIONS.get(known.name, {}).get(call.operation)
+    operation = known.operation(call.operation)
+    return None if function is None or operation is None else (function, operation)

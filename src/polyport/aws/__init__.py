@@ -6,13 +6,14 @@ A control-plane request passes through this room like this (`polyport.api.app` i
     call = dispatch.identify(head, body)                          # which service, protocol, operation; never raises
     try:
         owner = dispatch.owner_of(head, account, region)          # whose resources
-        if not call.is_control_plane or call.operation not in served:
+        function, operation = operations.find(call)               # the table of the service, and the service's model
+        protocol = protocols.of(call, head)                       # its way in and its way out
+        if not (function and operation and protocol):
             raise dispatch.refusal(call, served)
-        operation = service.load("sagemaker").operation(call.operation)
-        request = parse.parse_json(operation, body)               # types, unknown members
+        request = protocol.parse(operation, head, body)           # types, unknown members
         validate.validate(operation, request)                     # every constraint of the model, in one message
         answer = await function(context, request)                 # the operation itself, dict in, dict out
-        response = render.render_json(operation, answer, request_id)
+        response = protocol.render(operation, answer, request_id, call)
     except ApiError as error:
         response = faults.render_fault(error, call, request_id)
 

@@ -1,20 +1,23 @@
 """Errors in the shape that each AWS protocol gives them, so that every SDK finds code, message and request id."""
 
-import re
 from collections.abc import Callable
-from xml.sax.saxutils import escape
 
 import msgspec
+from botocore.model import StructureShape
 
-from polyport.aws import dispatch, service
+from polyport.aws import dispatch, xml
 from polyport.aws.denials import Denial
 from polyport.aws.dispatch import Call
 from polyport.aws.render import REQUEST_ID
 from polyport.aws.wire import Response
 from polyport.errors import ApiError
 
-#: What XML 1.0 cannot hold, not even escaped.
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: How the query protocol names the errors that the other protocols' services share.
+_QUERY_NAMES = {
+    "ValidationException": "ValidationError",
+    "IncompleteSignatureException": "IncompleteSignature",
+    "ThrottlingException": "Throttling",
+}
 
 Parts = tuple[str, dict[str, str], bytes]
 """Content type, further headers, body."""
@@ -43,10 +46,14 @@ def _json(error: ApiError, call: Call, _: str) -> Parts:
 
 def _message_member(error: ApiError, call: Call) -> str:
     """``Message`` where the model declares the error with that member (SageMaker's all do), else ``message``."""
-    if call.service != dispatch.CONTROL_PLANE:
-        return "message"
-    shape = service.load(call.service).error_shape(error.code)
+    shape = _declared(error, call)
     return "Message" if shape is not None and "Message" in shape.members else "message"
+
+
+def _declared(error: ApiError, call: Call) -> StructureShape | None:
+    """The error in the model of the call's service; ``None`` when that has none of the name, or is none of ours."""
+    known = dispatch.known_service(call.service)
+    return known.error_shape(error.code) if known is not None else None
 
 
 def _rest_json(error: ApiError, _: Call, __: str) -> Parts:
@@ -55,21 +62,29 @@ def _rest_json(error: ApiError, _: Call, __: str) -> Parts:
     return "application/json", {"x-amzn-ErrorType": error.code}, msgspec.json.encode(body)
 
 
-def _query(error: ApiError, _: Call, request_id: str) -> Parts:
-    kind = "Sender" if error.status < 500 else "Receiver"
-    inner = f"<Type>{kind}</Type>{_code_and_message(error)}"
-    return _xml(f"<ErrorResponse><Error>{inner}</Error><RequestId>{_text(request_id)}</RequestId></ErrorResponse>")
+def _query(error: ApiError, call: Call, request_id: str) -> Parts:
+    shape, code, members = _declared(error, call), _QUERY_NAMES.get(error.code, error.code), ""
+    if shape is not None:
+        # The protocol has codes of its own for some of the model's errors: MalformedPolicyDocument.
+        code = shape.error_code
+        members = xml.members(shape, {name: error.members[name] for name in error.members if name in shape.members})
+    kind = xml.element("Type", "Sender" if error.status < 500 else "Receiver")
+    inner = xml.element("Error", kind + _code_and_message(code, error.message) + members)
+    known = dispatch.known_service(call.service)
+    namespace = known.xml_namespace if known is not None else ""
+    return _xml(xml.element("ErrorResponse", inner + _request_id("RequestId", request_id), namespace))
 
 
 def _ec2(error: ApiError, _: Call, request_id: str) -> Parts:
-    errors = f"<Errors><Error>{_code_and_message(error)}</Error></Errors>"
-    return _xml(f"<Response>{errors}<RequestID>{_text(request_id)}</RequestID></Response>")
+    errors = xml.element("Errors", xml.element("Error", _code_and_message(error.code, error.message)))
+    return _xml(xml.element("Response", errors + _request_id("RequestID", request_id)))
 
 
 def _rest_xml(error: ApiError, call: Call, request_id: str) -> Parts:
     if call.service not in dispatch.S3:
         return _query(error, call, request_id)
-    content_type, _, body = _xml(f"<Error>{_code_and_message(error)}<RequestId>{_text(request_id)}</RequestId></Error>")
+    told = _code_and_message(error.code, error.message) + _request_id("RequestId", request_id)
+    content_type, _, body = _xml(xml.element("Error", told))
     return content_type, {"x-amz-request-id": request_id}, body
 
 
@@ -96,16 +111,16 @@ def _cbor_head(major: int, size: int) -> bytes:
     return bytes([major | 27]) + size.to_bytes(8, "big")
 
 
-def _xml(document: str) -> Parts:
-    return "text/xml", {}, f'<?xml version="1.0" encoding="UTF-8"?>\n{document}'.encode()
+def _xml(root: str) -> Parts:
+    return "text/xml", {}, xml.document(root)
 
 
-def _code_and_message(error: ApiError) -> str:
-    return f"<Code>{_text(error.code)}</Code><Message>{_text(error.message)}</Message>"
+def _code_and_message(code: str, message: str) -> str:
+    return xml.element("Code", xml.text(code)) + xml.element("Message", xml.text(message))
 
 
-def _text(text: str) -> str:
-    return escape(_NOT_XML.sub("\ufffd", text))
+def _request_id(name: str, request_id: str) -> str:
+    return xml.element(name, xml.text(request_id))
 
 
 _RENDERERS: dict[str, Callable[[ApiError, Call, str], Parts]] = {

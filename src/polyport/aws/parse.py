@@ -5,28 +5,22 @@ Stricter than AWS in one respect: a member that the model does not have is refus
 
 import base64
 import binascii
-import difflib
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from botocore.model import OperationModel, Shape
 
-from polyport.aws import paths
+from polyport.aws import moments, paths, unknowns
+from polyport.aws.unknowns import Unknown
 from polyport.errors import ApiError
 
-_LIMITS = {"integer": 2**31, "long": 2**63}
-#: Years 1 to 9999: nothing that takes apart a timestamp goes further.
-_FIRST_MOMENT, _LAST_MOMENT = -62135596800.0, 253402300799.0
-_NAMES_SHOWN = 10
+#: An integer is at least minus this, and less than this.
+LIMITS = {"integer": 2**31, "long": 2**63}
 
 Values = Any
 """What JSON can hold."""
-
-Unknown = list[str]
-"""Collects what the model does not have, one sentence each."""
 
 
 def parse_json(operation: OperationModel, body: bytes) -> dict[str, Any]:
@@ -43,7 +37,7 @@ def parse_json(operation: OperationModel, body: bytes) -> dict[str, Any]:
     unknown: Unknown = []
     request: dict[str, Any] = _structure(operation.input_shape, values, "", unknown)
     if unknown:
-        raise ApiError("ValidationException", _unknown_members(operation.name, unknown))
+        raise ApiError("ValidationException", unknowns.message(operation.name, unknown))
     return request
 
 
@@ -56,13 +50,6 @@ def _decode(body: bytes) -> Values:
         raise _serialization_error(f"The request body is not valid JSON: {error}") from error
     except RecursionError as error:
         raise _serialization_error("The request body is nested too deeply.") from error
-
-
-def _unknown_members(operation: str, unknown: Unknown) -> str:
-    rest = len(unknown) - _NAMES_SHOWN
-    more = f"; and {rest} more" if rest > 0 else ""
-    plural = "s" if len(unknown) > 1 else ""
-    return f"{len(unknown)} unknown member{plural} in {operation}: {'; '.join(unknown[:_NAMES_SHOWN])}{more}"
 
 
 def _read(shape: Shape, value: Values, path: str, unknown: Unknown) -> Any:
@@ -81,18 +68,10 @@ def _structure(shape: Shape, value: Values, path: str, unknown: Unknown) -> Any:
         if name is None:
             # ``__type`` is how JSON protocols may name a structure's shape; it carries nothing.
             if wire_name != "__type":
-                # Looking for the name that was meant is slow: only for those that are told.
-                unknown.append(_unknown(wire_name, path, wire_names) if len(unknown) < _NAMES_SHOWN else "")
+                unknowns.note(unknown, wire_name, path, wire_names)
         elif inner is not None:
             members[name] = _read(shape.members[name], inner, paths.member(path, name), unknown)
     return members
-
-
-def _unknown(name: str, path: str, known: dict[str, str]) -> str:
-    at = f" at '{path}'" if path else ""
-    close = difflib.get_close_matches(name[:100], known, n=1)
-    hint = f" (did you mean '{close[0]}'?)" if close else ""
-    return f"'{name[:100]}'{at}{hint}"
 
 
 def _list(shape: Shape, value: Values, path: str, unknown: Unknown) -> list[Any]:
@@ -129,7 +108,7 @@ def _integer(shape: Shape, value: Values, path: str, _: Unknown) -> int:
     kind = "an Integer" if shape.type_name == "integer" else "a Long"
     if not _is_number(value) or int(value) != value:
         raise _wrong_type(value, kind, path)
-    limit = _LIMITS[shape.type_name]
+    limit = LIMITS[shape.type_name]
     if not -limit <= value < limit:
         raise _serialization_error(f"A number out of the range of {kind} at '{path}'")
     return int(value)
@@ -144,20 +123,15 @@ def _float(shape: Shape, value: Values, path: str, _: Unknown) -> float:
 def _timestamp(_: Shape, value: Values, path: str, __: Unknown) -> float:
     """Epoch seconds; also ISO 8601 text, UTC when it names no zone."""
     if isinstance(value, str):
-        value = _epoch_seconds(value, path)
+        try:
+            value = moments.from_iso(value)
+        except ValueError as error:
+            raise _wrong_type(value, "a Timestamp", path) from error
     if not _is_number(value):
         raise _wrong_type(value, "a Timestamp", path)
-    if not _FIRST_MOMENT <= _finite(value, path) <= _LAST_MOMENT:
+    if not moments.FIRST <= _finite(value, path) <= moments.LAST:
         raise _serialization_error(f"A number out of the range of a Timestamp at '{path}'")
     return float(value)
-
-
-def _epoch_seconds(text: str, path: str) -> float:
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError) as error:
-        raise _wrong_type(text, "a Timestamp", path) from error
 
 
 def _blob(_: Shape, value: Values, path: str, __: Unknown) -> bytes:

@@ -2,12 +2,12 @@
 
 import base64
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any
 
 import msgspec
 from botocore.model import OperationModel, Shape
 
+from polyport.aws import moments
 from polyport.aws.wire import Response
 
 REQUEST_ID = b"x-amzn-RequestId"
@@ -62,7 +62,7 @@ def _string(shape: Shape, value: Any) -> str:
 
 def _timestamp(_: Shape, value: Any) -> float:
     """Epoch seconds with AWS's precision, a millisecond."""
-    return round(value.timestamp() if isinstance(value, datetime) else float(value), 3)
+    return moments.milliseconds(value) / 1000
 
 
 def _blob(_: Shape, value: bytes) -> str:

@@ -34,8 +34,11 @@ class Service:
         self.name = name
         self.model = model
         self.protocol: str = metadata["protocol"]
+        self.protocols: frozenset[str] = frozenset(metadata.get("protocols", [self.protocol]))
+        self.api_version: str = metadata["apiVersion"]
         self.json_version: str = metadata.get("jsonVersion", "1.0")
         self.target_prefix: str = metadata.get("targetPrefix", "")
+        self.xml_namespace: str = metadata.get("xmlNamespace", "")
         self.signing_name: str = model.signing_name
         self.service_id: str = metadata["serviceId"]
         self._operations: dict[str, OperationModel] = {}
