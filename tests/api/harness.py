@@ -1,7 +1,7 @@
 """The application with an unmodified botocore client in front of it, and hands to play the reconciler with."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,6 +81,7 @@ class Plane:
         self.store = store.Store(store.sqlite_url(database))
         self.images, self.artifacts, self.live = FakeImages(), FakeArtifacts(), FakeLive()
         self.now = 1_700_000_000.0
+        self.clock: Callable[[], float] | None = None
         self.ready = (True, {"status": "ok"})
         self.gate = Gate()
         self.gate.take(AccessTable(is_open=True, account=ACCOUNT))
@@ -92,15 +93,15 @@ class Plane:
             self.images,
             self.artifacts,
             self.live,
-            clock=self._clock,
+            clock=self._tell_time,
         )
         self.application = app.application(self.context, self)
         self.run(self.store.open())
 
-    def _clock(self) -> float:
+    def _tell_time(self) -> float:
         """Every look at the clock is a second later: creation times differ and have an order."""
         self.now += 1
-        return self.now
+        return self.now if self.clock is None else self.clock()
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         return self.ready
@@ -158,12 +159,12 @@ class Plane:
     def put(self, name: str, **changes: Any) -> Endpoint:
         """Write the reconciler's part of a row."""
         endpoint = self.endpoint(name)
-        return self.run(self.store.advance(endpoint, replace(endpoint.state, **changes), self._clock()))
+        return self.run(self.store.advance(endpoint, replace(endpoint.state, **changes), self._tell_time()))
 
     def settle(self, name: str) -> Endpoint:
         """All that is wanted is so."""
         endpoint = self.endpoint(name)
-        done = replace(deployment(endpoint), started_at=self._clock())
+        done = replace(deployment(endpoint), started_at=self._tell_time())
         return self.put(
             name, status=Status.IN_SERVICE, settled=endpoint.generation, active=done, pending=None, failure_reason=""
         )
@@ -207,6 +208,8 @@ class Wire:
 
     def __init__(self) -> None:
         self.plane: Plane | None = None
+        #: What the gateway adds.
+        self.headers: list[tuple[bytes, bytes]] = []
         self._session = botocore.session.Session()
         self._session.set_credentials("AKIDEXAMPLE", "secret")
         self._clients: dict[tuple[Any, ...], Any] = {}
@@ -240,6 +243,7 @@ class Wire:
             (name.encode(), value if isinstance(value, bytes) else str(value).encode())
             for name, value in request.headers.items()
         ]
+        headers += [(b"Host", url.netloc.encode()), *self.headers]
         status, answered, content = self.plane.answer(
             request.method,
             f"{url.path}?{url.query}",

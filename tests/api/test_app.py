@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from api.harness import ACCOUNT, ARN, refusal
 from polyport.api import app, ineffective
 from polyport.api.operations import OPERATIONS
-from polyport.aws import dispatch, service
+from polyport.aws import service
 from polyport.domain.access import AccessTable
 from polyport.errors import StoreError
 

@@ -10,10 +10,11 @@ from botocore.credentials import Credentials
 from msgspec.structs import replace
 
 from gateway.fakes import ACCOUNT, OK, REGION, Reply, World, direct, endpoint, instance, invoke, single, variant
-from gateway.signed import ALLOW_ALL, OTHER, User, allow, arn, deny, policy, signed, table
+from gateway.signed import signed
 from polyport.access.tokens import Sealer, Session
 from polyport.access.vault import Vault
 from polyport.domain.access import Grantee, PrincipalKind
+from support.people import ALLOW_ALL, OTHER, User, allow, arn, deny, policy, table
 
 ALICE = User("alice", ALLOW_ALL)
 BOB = User("bob")
