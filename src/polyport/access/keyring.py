@@ -1,7 +1,6 @@
 """Whose a request is: its signature is verified with the key that it names."""
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
 import msgspec
 
@@ -12,12 +11,9 @@ from polyport.aws.claims import Claim, Credential, Headers
 from polyport.domain.access import AccessTable, Grantee, Key, PrincipalKind
 from polyport.domain.names import Owner
 
-#: Sessions, and signing keys and callers of each key, that are remembered: strangers can name any region and day.
+#: Sessions, and scopes of each key, that are remembered: whoever knows a key's id can name any day and region.
 _MOST_SESSIONS = 4096
-_MOST_OF_EACH = 64
-
-Kept = TypeVar("Kept")
-Name = TypeVar("Name")
+_MOST_SCOPES = 64
 
 
 class Signed(msgspec.Struct, frozen=True):
@@ -32,49 +28,40 @@ class Signed(msgspec.Struct, frozen=True):
 class Known:
     """A caller, and what was found out about it: that goes when the access table does.
 
-    ``grants``: for whoever decides on its calls, to remember by what it likes: a refusal, or ``None``.
+    ``grants``: for whoever decides on its calls, to remember by what it likes.
     """
 
     __slots__ = ("caller", "grants")
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
-        self.grants: dict[object, denials.Denial | None] = {}
-
-
-class _Memory(Generic[Name, Kept]):
-    """What was made is kept, up to a bound."""
-
-    def __init__(self, make: Callable[[Name], Kept], most: int) -> None:
-        self._make = make
-        self._most = most
-        self._kept: dict[Name, Kept] = {}
-
-    def get(self, name: Name) -> Kept:
-        found = self._kept.get(name)
-        if found is None:
-            if len(self._kept) >= self._most:
-                self._kept.clear()
-            found = self._kept[name] = self._make(name)
-        return found
+        self.grants: dict[object, tuple[tuple[str, str], denials.Denial | None]] = {}
 
 
 class _Entry:
-    """A key or a session, with what is made of it again and again."""
+    """A key or a session, with what is made of it again and again: by scope (day, region, service), the signing key and
+    the caller."""
 
-    __slots__ = ("callers", "expires_at", "is_session", "signing_keys")
+    __slots__ = ("_make", "_scopes", "_secret", "expires_at", "is_session")
 
     def __init__(
-        self, secret: str, expires_at: float | None, make_caller: Callable[[str], Caller], *, is_session: bool
+        self, secret: str, expires_at: float | None, make: Callable[[str], Caller], *, is_session: bool
     ) -> None:
         self.expires_at = expires_at
         self.is_session = is_session
-        #: By day, region and service.
-        self.signing_keys: _Memory[Credential, sigv4.Key] = _Memory(
-            lambda credential: sigv4.signing_key(secret, credential), _MOST_OF_EACH
-        )
-        #: By region.
-        self.callers: _Memory[str, Known] = _Memory(lambda region: Known(make_caller(region)), _MOST_OF_EACH)
+        self._secret = secret
+        self._make = make
+        self._scopes: dict[bytes, tuple[sigv4.Key, Known]] = {}
+
+    def scoped(self, scope: bytes, credential: Credential) -> tuple[sigv4.Key, Known]:
+        """What the credential's scope makes of it."""
+        found = self._scopes.get(scope)
+        if found is None:
+            if len(self._scopes) >= _MOST_SCOPES:
+                self._scopes.clear()
+            found = sigv4.signing_key(self._secret, credential), Known(self._make(credential.region))
+            self._scopes[scope] = found
+        return found
 
 
 class Keyring:
@@ -105,9 +92,10 @@ class Keyring:
         claim, entry = self.claim(signed, service, now)
         payload = sigv4.payload_hash(claim, body_hash() if claim.covers_body else b"", secure=signed.is_secure)
         canonical = sigv4.canonical_request(claim, signed.method, signed.target, payload)
-        if not sigv4.matches(claim, canonical, entry.signing_keys.get(claim.credential)):
+        key, known = entry.scoped(claim.terms.scope, claim.credential)
+        if not sigv4.matches(claim, canonical, key):
             raise denials.mismatch()
-        return entry.callers.get(claim.credential.region)
+        return known
 
     def _entry(self, claim: Claim, now: float) -> _Entry:
         key_id = claim.credential.access_key

@@ -21,9 +21,8 @@ ACTION = "sagemaker:InvokeEndpoint"
 _CONTAINER = b"x-amzn-sagemaker-target-container-hostname"
 _MODEL = b"x-amzn-sagemaker-target-model"
 _CONDITIONS = ((_CONTAINER, "sagemaker:targetcontainerhostname"), (_MODEL, "sagemaker:targetmodel"))
-#: Decisions on one caller, and targets, that are remembered.
+#: Decisions on one caller that are remembered.
 _MOST_GRANTS = 4096
-_MOST_PLACES = 4096
 
 Place = tuple[tuple[str, str], str]
 """Account and region that an endpoint is looked for in, and its ARN."""
@@ -44,7 +43,6 @@ class Guard:
         self._authority: Authority = Authority(table, before._authority if before else None)
         self._is_secure = is_secure
         self._clock = clock
-        self._places: dict[tuple[Owner, bytes], Place | None] = {}
 
     def expect(self, request: Request) -> bool:
         """Before its body is there: can this be a call of somebody whom we know? Raises `Denial`. Returns whether the
@@ -60,23 +58,18 @@ class Guard:
 
     def authorize(self, known: Known, request: Request, client: Client) -> tuple[str, str]:
         """Where the endpoint is looked for: account and region. Raises `Denial` when the caller may not invoke it."""
-        caller = known.caller
-        place = self._place(caller.owner, request.target)
-        if place is None:
-            # No endpoint is named; what is said of that reveals none.
-            return caller.owner.account, caller.owner.region
-        owner, arn = place
-        members = request.members
-        key = (arn, members.get(_CONTAINER), members.get(_MODEL))
-        grants = known.grants
-        if key in grants:
-            refusal = grants[key]
-        else:
-            refusal = self._decide(caller, arn, request, client)
-            if not self._authority.dependencies(caller, arn) & VARYING:
-                if len(grants) >= _MOST_GRANTS:
-                    grants.clear()
-                grants[key] = refusal
+        target, members = request.target, request.members
+        key = (target, members.get(_CONTAINER), members.get(_MODEL)) if members else target
+        found = known.grants.get(key)
+        if found is None:
+            found = self._grant(known.caller, request, client)
+            place = find_place(known.caller.owner, target)
+            # What depends on more than the key, or is not likely to come again, is not remembered.
+            if b"?" not in target and not (place and self._authority.dependencies(known.caller, place[1]) & VARYING):
+                if len(known.grants) >= _MOST_GRANTS:
+                    known.grants.clear()
+                known.grants[key] = found
+        owner, refusal = found
         if refusal is not None:
             # A new one: a traceback would grow with each raise.
             raise refusal.told("rest-json")
@@ -84,14 +77,20 @@ class Guard:
 
     def explain(self, known: Known, request: Request, client: Client) -> str:
         """Which statement decided, for the audit log."""
-        place = self._place(known.caller.owner, request.target)
+        place = find_place(known.caller.owner, request.target)
         if place is None:
             return ""
         circumstances, keys = self._circumstances(request, client), _keys(request)
         return self._authority.decide(known.caller, ACTION, place[1], keys, circumstances).explain()
 
-    def _decide(self, caller: Caller, arn: str, request: Request, client: Client) -> Denial | None:
-        return self._authority.refusal(caller, ACTION, arn, _keys(request), self._circumstances(request, client))
+    def _grant(self, caller: Caller, request: Request, client: Client) -> tuple[tuple[str, str], Denial | None]:
+        place = find_place(caller.owner, request.target)
+        if place is None:
+            # No endpoint is named; what is said of that reveals none.
+            return (caller.owner.account, caller.owner.region), None
+        owner, arn = place
+        circumstances = self._circumstances(request, client)
+        return owner, self._authority.refusal(caller, ACTION, arn, _keys(request), circumstances)
 
     def _circumstances(self, request: Request, client: Client) -> Circumstances:
         agent = next((value for name, value in request.headers if name.lower() == b"user-agent"), b"")
@@ -99,16 +98,6 @@ class Guard:
 
     def _signed(self, request: Request) -> Signed:
         return Signed(request.method, request.target, request.headers, self._is_secure)
-
-    def _place(self, owner: Owner, target: bytes) -> Place | None:
-        if b"?" in target:
-            return find_place(owner, target)
-        key = (owner, target)
-        if key not in self._places:
-            if len(self._places) >= _MOST_PLACES:
-                self._places.clear()
-            self._places[key] = find_place(owner, target)
-        return self._places[key]
 
 
 def find_place(owner: Owner, target: bytes) -> Place | None:
