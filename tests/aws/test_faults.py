@@ -105,3 +105,43 @@ def test_a_failure_of_ours_tells_nothing_but_the_request_id() -> None:
     found = parsed(faults.internal_failure("id-1"), call("json", "sagemaker"))
     assert found["Error"]["Code"] == "InternalFailure"
     assert "id-1" in found["Error"]["Message"]
+
+
+def test_a_modelled_error_has_the_query_protocols_code_in_that_protocol() -> None:
+    """The model may give an error another code there; botocore makes the typed exception of it."""
+    found = parsed(ApiError("MalformedPolicyDocumentException", "no"), call("query", "sts"))
+    assert found["Error"] == {"Type": "Sender", "Code": "MalformedPolicyDocument", "Message": "no"}
+    found = parsed(ApiError("MalformedPolicyDocumentException", "no"), call("json", "sts"))
+    assert found["Error"]["Code"] == "MalformedPolicyDocumentException"
+
+
+def test_further_members_of_a_modelled_error_are_told_in_xml() -> None:
+    """Those that the model has; nothing that it has not can break an error's answer."""
+    shape = service.load("cloudwatch").model.shape_for("DashboardInvalidInputError")
+    told = [{"DataPath": "/widgets", "Message": "<no>"}]
+    error = ApiError("DashboardInvalidInputError", "bad", 400, dashboardValidationMessages=told, Colour="red")
+    found = parsed(error, call("query", "monitoring"), shape)
+    assert found["Error"]["Code"] == "InvalidParameterInput"
+    assert found["dashboardValidationMessages"] == told
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("ValidationException", "ValidationError"),
+        ("IncompleteSignatureException", "IncompleteSignature"),
+        ("ThrottlingException", "Throttling"),
+        ("InternalFailure", "InternalFailure"),
+        ("MalformedQueryString", "MalformedQueryString"),
+    ],
+)
+def test_the_query_protocol_has_its_own_names_for_common_errors(code: str, name: str) -> None:
+    """Whoever raises them need not know in which protocol a call came."""
+    assert parsed(ApiError(code, "no"), call("query", "sts"))["Error"]["Code"] == name
+    body = faults.render_fault(ApiError(code, "no"), call("query", "sts"), "i").body
+    assert b'<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">' in body
+
+
+def test_a_failure_of_ours_is_the_receivers_in_xml() -> None:
+    """Type says whose fault it is."""
+    assert parsed(faults.internal_failure("id-1"), call("query", "sts"))["Error"]["Type"] == "Receiver"

@@ -220,13 +220,14 @@ def test_a_database_from_a_newer_version_is_refused(server: Server) -> None:
     server.stop()
     [database] = server.home.glob("*.db")
     with sqlite3.connect(database) as connection:
+        [(revision,)] = connection.execute("SELECT version_num FROM alembic_version")
         connection.execute("UPDATE alembic_version SET version_num = 'from-the-future'")
     status, text = run_serve(server.home, "--port", "0")
     assert status == 2
     assert "newer" in text
     assert "Traceback" not in text
     with sqlite3.connect(database) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = (SELECT '0001')")
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
     connection.close()
 
 

@@ -6,10 +6,11 @@ from urllib.parse import unquote_to_bytes
 
 from polyport.errors import ApiError
 
-#: A request may have that many parameters. The largest that a mebibyte of CloudWatch's would need is about this.
+#: A request may have that many parameters: a mebibyte, the most that is read, at some fifty bytes for each.
 MOST_PARAMETERS = 20_000
-#: How many parts a name may have. The deepest of a service that Polyport knows has twelve.
-_MOST_PARTS = 32
+#: How many parts a name may have. The deepest names of the services that Polyport knows have ten (CloudWatch), of all
+#: services fourteen.
+_MOST_PARTS = 16
 _SHOWN = 100
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
