@@ -256,7 +256,7 @@ def test_the_region_of_a_signed_call_is_that_of_its_signature(world: World) -> N
 
 @pytest.mark.parametrize("scope", ["Bearer abc", "AWS4-HMAC-SHA256 Credential=a/b", "Basic x", "Credential="])
 def test_another_authorization_means_the_default_region(world: World, scope: str) -> None:
-    """There are no keys to check yet."""
+    """Without keys any credentials are accepted, these too."""
     assert Reply(world.call(invoke("single", Authorization=scope), (1, OK))).status == 200
 
 

@@ -10,7 +10,6 @@ from polyport.errors import UsageError
 from polyport.gateway import faults
 from polyport.gateway.clients import request
 from polyport.gateway.clock import Clock
-from polyport.gateway.containers import routes
 from polyport.gateway.deadlines import Lane
 from polyport.gateway.options import from_settings
 from polyport.settings import Settings, environment_name, load
@@ -138,21 +137,6 @@ def test_a_table_whose_instances_do_not_match_its_hostnames_is_not_served() -> N
     bad = endpoint("e", variant(instance("i", 1, 2), mode="Direct", hostnames=("a",)))
     with pytest.raises(ValueError, match="zip"):
         World(bad)
-
-
-@pytest.mark.parametrize(
-    ("header", "region"),
-    [
-        (b"AWS4-HMAC-SHA256 Credential=A/20260101/eu-west-1/sagemaker/aws4_request, SignedHeaders=x", "eu-west-1"),
-        (b"AWS4-HMAC-SHA256 Credential=A/20260101/eu-west-1/sagemaker/aws4_request,SignedHeaders=x", "eu-west-1"),
-        (b"AWS4-HMAC-SHA256 Credential=A/20260101/eu-west-1, x/y", None),
-        (b"Bearer x", None),
-        (b"", None),
-    ],
-)
-def test_the_region_is_read_from_a_credential_scope(header: bytes, region: str | None) -> None:
-    """Five parts, or none."""
-    assert routes.region_of(header) == region
 
 
 def test_status_lines_have_a_phrase_where_there_is_one() -> None:

@@ -10,11 +10,10 @@ from polyport.access.callers import Caller, Circumstances
 from polyport.access.gate import Gate
 from polyport.access.keyring import Signed
 from polyport.api.permissions import Need
-from polyport.aws import dispatch
+from polyport.aws import denials, dispatch
 from polyport.aws.denials import Denial
 from polyport.aws.dispatch import Call
 from polyport.aws.wire import Head
-from polyport.errors import ApiError
 from polyport.store import Store
 
 #: What the gateway tells of a request and its client.
@@ -76,12 +75,7 @@ def identify(gate: Gate, entry: Entry, call: Call, now: float, region: str) -> C
 
 def _anybody(gate: Gate, entry: Entry, region: str) -> Caller:
     if "origin" in entry.head.headers:
-        raise ApiError(
-            "AccessDeniedException",
-            "Requests from web pages (with an Origin header) are refused while any credentials are accepted: any page "
-            "could use this server through the browser. Make a key (polyport key create), and sign them.",
-            403,
-        )
+        raise denials.cross_site()
     return callers.anybody(gate.table.account, dispatch.owner_of(entry.head, gate.table.account, region).region)
 
 

@@ -85,3 +85,12 @@ def expired(protocol: str = "json") -> Denial:
 def forbidden(message: str, protocol: str = "json") -> Denial:
     """It is known who it is, and they may not."""
     return Denial(Situation.FORBIDDEN, message, protocol)
+
+
+def cross_site(protocol: str = "json") -> Denial:
+    """A page in somebody's browser calls a server that asks for no keys."""
+    text = (
+        "Requests from web pages (with an Origin header) are refused while any credentials are accepted: any page "
+        "could use this server through the browser. Make a key (polyport key create), and sign them."
+    )
+    return Denial(Situation.FORBIDDEN, text, protocol)

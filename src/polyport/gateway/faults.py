@@ -147,15 +147,6 @@ def component_not_allowed() -> ApiError:
     return invalid(text, "INFERENCE_COMPONENT_NAME_NOT_ALLOWED")
 
 
-def cross_site() -> ApiError:
-    """A page in somebody's browser calls a server that asks for no keys."""
-    text = (
-        "Requests from web pages (with an Origin header) are refused while any credentials are accepted: any page "
-        "could use this server through the browser. Make a key (polyport key create), and sign them."
-    )
-    return ApiError("AccessDeniedException", text, 403)
-
-
 # --- what is wrong on our side
 
 

@@ -8,11 +8,13 @@ from time import monotonic
 from typing import Any, cast
 
 from polyport.access.keyring import Known
+from polyport.aws import claims, denials
+from polyport.aws.denials import Denial
 from polyport.domain.access import AccessTable
 from polyport.domain.names import Owner
 from polyport.domain.routes import Address, Refused, RouteTable
 from polyport.errors import ApiError
-from polyport.gateway import access_log, faults
+from polyport.gateway import access_log
 from polyport.gateway.callers import audit
 from polyport.gateway.callers import guard as guards
 from polyport.gateway.callers.audit import Refusals
@@ -130,10 +132,17 @@ class Gateway:
         """The account and region of whoever calls a server without keys. Raises `ApiError`."""
         fields = request.fields
         if b"origin" in fields:
-            raise faults.cross_site()
+            raise denials.cross_site()
+        account, region = self._owner.account, self._owner.region
         authorization = fields.get(b"authorization")
-        region = routes.region_of(authorization) if authorization is not None else None
-        return self._owner.account, region or self._owner.region
+        if authorization is None and b"X-Amz-" not in request.target:
+            return account, region
+        try:
+            credential = claims.credential_of(authorization or b"", request.target.partition(b"?")[2])
+        except Denial:
+            # Any credentials are accepted, these too.
+            return account, region
+        return account, credential.region if credential else region
 
     def expect(self, client: Client, request: Request) -> None:
         """A larger body is to come; for somebody whom nobody knows it is not waited. Raises `ApiError`."""

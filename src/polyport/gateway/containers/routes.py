@@ -203,13 +203,6 @@ def parse_target(target: bytes) -> tuple[str, bytes] | None:
     return (unquote_to_bytes(match[1]).decode("utf-8", "replace"), match[2]) if match else None
 
 
-def region_of(authorization: bytes) -> str | None:
-    """The region in the credential scope of a SigV4 ``Authorization`` header (``AKID/date/region/service/...``)."""
-    start = authorization.find(b"Credential=")
-    scope = authorization[start : start + 200].split(b",", 1)[0].split(b"/") if start >= 0 else ()
-    return scope[2].decode("latin-1") if len(scope) == 5 else None
-
-
 def choose_variant(endpoint: Endpoint, draw: Draw) -> Variant | None:
     """One of the variants, in the proportion of their weights. ``None``: none can be used."""
     shares = endpoint.shares
