@@ -89,7 +89,8 @@ def test_the_signature_counts_for_its_service_alone(closed: Plane) -> None:
 def test_web_pages_cannot_use_a_server_without_keys(plane: Plane) -> None:
     """Rule: a browser names the page's origin; no AWS client does."""
     headers = [(b"x-amz-target", b"SageMaker.ListModels"), (b"origin", b"https://evil.example")]
-    assert plane.answer("POST", "/", headers, b"{}")[0] == 403
+    status, _, body = plane.answer("POST", "/", headers, b"{}")
+    assert (status, json.loads(body)["__type"]) == (400, "AccessDeniedException")
 
 
 # --- permissions
