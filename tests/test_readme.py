@@ -1,4 +1,4 @@
-"""What the README and the tutorial say is run here as it stands."""
+"""What the README, the tutorial and the how-to pages say is run here as it stands."""
 
 import os
 import re
@@ -106,8 +106,8 @@ class Terminals:
             "POLYPORT_PORT": self._port,
         }
         home.mkdir()
-        self._work = folder / "work"
-        self._work.mkdir()
+        self.work = folder / "work"
+        self.work.mkdir()
         self._said = folder / "serve.log"
         self._server: subprocess.Popen[bytes] | None = None
         self._state = folder / "exports"
@@ -118,7 +118,7 @@ class Terminals:
         script = f". {self._state}\n{commands.replace('7070', self._port)}\nexport -p > {self._state}\n"
         done = subprocess.run(
             ["bash", "-euc", script],
-            cwd=self._work,
+            cwd=self.work,
             env=self._environment,
             capture_output=True,
             text=True,
@@ -129,10 +129,11 @@ class Terminals:
         return done.stdout
 
     def start(self, command: str) -> None:
-        """In the second terminal; returns once it is ready."""
+        """In the second terminal, where Ctrl-C ends what ran there before; returns once it is ready."""
+        self.close()
         with self._said.open("wb") as said:
             self._server = subprocess.Popen(
-                ["bash", "-euc", f"exec {command}"], env=self._environment, stdout=said, stderr=said
+                ["bash", "-euc", f"exec {command}"], cwd=self.work, env=self._environment, stdout=said, stderr=said
             )
         wait_for(lambda: READY.search(self._said.read_text()), "the server", deadline=30)
 
@@ -141,6 +142,7 @@ class Terminals:
         if self._server is not None:
             self._server.send_signal(signal.SIGINT)
             assert self._server.wait(60) == 0, self._said.read_text()
+            self._server = None
 
 
 @pytest.fixture
@@ -152,14 +154,15 @@ def terminals(tmp_path: Path) -> Iterator[Terminals]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_the_tutorial_works_from_its_first_command_to_its_last(terminals: Terminals) -> None:
+@pytest.mark.parametrize("page", ["docs/tutorial.md", "docs/how-to/access.md"])
+def test_a_page_works_from_its_first_command_to_its_last(terminals: Terminals, page: str) -> None:
     """Every command is run in its order, and what the page says is printed is printed."""
     output = ""
     runners: dict[tuple[str, str], Callable[[str], str | None]] = {
         ("bash", ""): terminals.run,
         ("bash", "server"): terminals.start,
     }
-    for language, word, text in blocks("docs/tutorial.md"):
+    for language, word, text in blocks(page):
         if language == "text":
             assert output.endswith(text), output
         else:
