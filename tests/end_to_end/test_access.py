@@ -199,6 +199,20 @@ def test_a_disabled_key_is_refused_by_gateways_and_control(admin: Admin, server:
     soon(invoke, "UnrecognizedClientException")
 
 
+def test_a_rotated_key_works_until_its_grace_is_over(admin: Admin, server: Server) -> None:
+    """Old and new together, then the new one alone, of gateways and control, without anybody doing anything."""
+    old = admin.add("kim", ALLOW_ALL)
+    soon(invoking(server, old), "")
+    made = json.loads(admin.do("key", "rotate", old[0], "--grace", "2", "--json"))
+    admin.secrets.append(made["secret"])
+    new = (made["key"], made["secret"])
+    soon(invoking(server, new), "")
+    assert (said(invoking(server, old)), said(listing(server, old))) == ("", "")
+    wait_for(lambda: said(invoking(server, old)) == "UnrecognizedClientException", "the end of the grace", 4)
+    assert said(listing(server, old)) == "UnrecognizedClientException"
+    assert (said(invoking(server, new)), said(listing(server, new))) == ("", "")
+
+
 def test_a_policy_is_in_force_soon_after_it_was_changed(admin: Admin, server: Server) -> None:
     """By gateways and by control, for calls on connections that are open already."""
     key = admin.add("dave", allow(arn("pair")))
