@@ -1,4 +1,4 @@
-"""What the README and the tutorial say is run here as it stands."""
+"""What the README, the tutorial and the how-to pages say is run here as it stands."""
 
 import os
 import re
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.certificates import Authority
 from support.server import READY, Server, wait_for
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +76,24 @@ def test_the_readmes_image_is_a_valid_one(server: Server, tmp_path: Path) -> Non
     assert "first:1" in server.command("image", "alias", "--list")
 
 
+def test_the_readmes_two_commands_close_a_server_and_let_others_in(terminals: "Terminals") -> None:
+    """The key of the first is what the server of the second asks for."""
+    [commands] = [text for language, _, text in blocks("README.md") if language == "bash"]
+    make_key, serve = commands.splitlines()
+    authority = Authority(terminals.work)
+    authority.issue("server")
+    terminals.run(make_key)
+    terminals.start(serve)
+    url = READY.search(terminals.said())
+    assert url is not None
+    call = "import boto3; print(boto3.client('sagemaker').list_endpoints()['Endpoints'])"
+    settings = f"AWS_CA_BUNDLE={authority.file} AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1"
+    exports = f"export {settings} AWS_ENDPOINT_URL={url[1]}"
+    assert terminals.run(f'{exports}; python -c "{call}"') == "[]\n"
+    strangers = terminals.run(f'AWS_SECRET_ACCESS_KEY=guess python -c "{call}" 2>&1 || true')
+    assert "InvalidSignatureException" in strangers
+
+
 def test_every_link_of_the_pages_leads_somewhere() -> None:
     """Files that a page names are there."""
     for page in ("README.md", "docs/tutorial.md"):
@@ -106,9 +125,9 @@ class Terminals:
             "POLYPORT_PORT": self._port,
         }
         home.mkdir()
-        self._work = folder / "work"
-        self._work.mkdir()
-        self._said = folder / "serve.log"
+        self.work = folder / "work"
+        self.work.mkdir()
+        self._log = folder / "serve.log"
         self._server: subprocess.Popen[bytes] | None = None
         self._state = folder / "exports"
         self._state.touch()
@@ -118,7 +137,7 @@ class Terminals:
         script = f". {self._state}\n{commands.replace('7070', self._port)}\nexport -p > {self._state}\n"
         done = subprocess.run(
             ["bash", "-euc", script],
-            cwd=self._work,
+            cwd=self.work,
             env=self._environment,
             capture_output=True,
             text=True,
@@ -128,19 +147,25 @@ class Terminals:
         assert done.returncode == 0, f"{commands}\n{done.stdout}{done.stderr}"
         return done.stdout
 
+    def said(self) -> str:
+        """By the server so far."""
+        return self._log.read_text()
+
     def start(self, command: str) -> None:
-        """In the second terminal; returns once it is ready."""
-        with self._said.open("wb") as said:
+        """In the second terminal, where Ctrl-C ends what ran there before; returns once it is ready."""
+        self.close()
+        with self._log.open("wb") as said:
             self._server = subprocess.Popen(
-                ["bash", "-euc", f"exec {command}"], env=self._environment, stdout=said, stderr=said
+                ["bash", "-euc", f"exec {command}"], cwd=self.work, env=self._environment, stdout=said, stderr=said
             )
-        wait_for(lambda: READY.search(self._said.read_text()), "the server", deadline=30)
+        wait_for(lambda: READY.search(self.said()), "the server", deadline=30)
 
     def close(self) -> None:
         """Ctrl-C, as the page says."""
         if self._server is not None:
             self._server.send_signal(signal.SIGINT)
-            assert self._server.wait(60) == 0, self._said.read_text()
+            assert self._server.wait(60) == 0, self.said()
+            self._server = None
 
 
 @pytest.fixture
@@ -152,14 +177,15 @@ def terminals(tmp_path: Path) -> Iterator[Terminals]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_the_tutorial_works_from_its_first_command_to_its_last(terminals: Terminals) -> None:
+@pytest.mark.parametrize("page", ["docs/tutorial.md", "docs/how-to/access.md"])
+def test_a_page_works_from_its_first_command_to_its_last(terminals: Terminals, page: str) -> None:
     """Every command is run in its order, and what the page says is printed is printed."""
     output = ""
     runners: dict[tuple[str, str], Callable[[str], str | None]] = {
         ("bash", ""): terminals.run,
         ("bash", "server"): terminals.start,
     }
-    for language, word, text in blocks("docs/tutorial.md"):
+    for language, word, text in blocks(page):
         if language == "text":
             assert output.endswith(text), output
         else:

@@ -250,6 +250,28 @@ def test_a_wrong_prefix_says_what_is_wrong(
     assert leftovers() == []
 
 
+@pytest.mark.parametrize("start", ["home", "link"])
+@pytest.mark.parametrize(
+    "path",
+    ["secret.key", "buckets/../secret.key", "run/x", "buckets/models/link", "", "run/", "buckets/../", "../"],
+)
+def test_nothing_of_the_home_but_buckets_is_model_data(
+    settings: Settings, obtain: Any, put: Any, tmp_path: Path, start: str, path: str
+) -> None:
+    """Who may create models would else read the key file: not by a link either, nor by a folder around it."""
+    put("one", b"fine")
+    assert obtain(ModelSource(f"file://{settings.buckets}/models/one", compression="None"))
+    (settings.home / "run").mkdir()
+    for name in ("secret.key", "run/x"):
+        (settings.home / name).write_text("secret")
+    (settings.buckets / "models" / "link").symlink_to(settings.home / "secret.key")
+    (tmp_path / "link").symlink_to(settings.home)
+    url = f"file://{tmp_path}/{start}/{path}"
+    kind = "S3Prefix" if url.endswith("/") else "S3Object"
+    with pytest.raises(ArtifactError, match="is Polyport's own: of its home only the folder buckets holds model data"):
+        obtain(ModelSource(url, kind=kind, compression="None"))
+
+
 def test_a_bucket_may_be_a_link_to_a_folder_elsewhere(settings: Settings, tmp_path: Path, obtain: Any) -> None:
     """Rule: the owner of the home may put a bucket where the disk is; only keys cannot leave it."""
     (tmp_path / "disk").mkdir()

@@ -40,6 +40,22 @@ def test_every_room_has_a_paragraph() -> None:
     assert [room for room in rooms if f"`{room}/`" not in text] == []
 
 
+def test_every_guard_names_a_test_that_there_is() -> None:
+    """docs/security.md: a guard that no test shows is none."""
+    page = (ROOT / "docs" / "security.md").read_text()
+    table = page[page.index("## Guards") : page.index("## What is not defended")]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    named = [re.search(r"\| `(tests/\S+\.py)::(\w+)` \|$", row) for row in rows]
+    assert len(rows) > 20
+    assert [row for row, found in zip(rows, named, strict=True) if found is None] == []
+    missing = [
+        found.group()
+        for found in named
+        if not re.search(rf"^def {found[2]}\(", (ROOT / found[1]).read_text(), re.MULTILINE)
+    ]
+    assert missing == []
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     """No link to a file that is not there."""
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]

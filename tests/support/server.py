@@ -16,7 +16,7 @@ import boto3
 import botocore.config
 from botocore.exceptions import ClientError
 
-READY = re.compile(r"Polyport listens on (http://\S+)")
+READY = re.compile(r"Polyport listens on (https?://\S+)")
 
 #: A model server in the standard library alone; what it answers is up to its environment.
 MODEL_SERVER = """
@@ -79,6 +79,10 @@ class Server:
         self.home = home
         self.settings = settings
         self.url = ""
+        #: Of its clients: key id, secret and perhaps a session token.
+        self.credentials: tuple[str, ...] = ("polyport", "polyport")
+        #: The file with the authority of its certificate, if it serves https.
+        self.authority: Path | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, deadline: float = 30.0) -> "Server":
@@ -126,11 +130,12 @@ class Server:
             self.process.wait()
             self.process = None
 
-    def client(self, service: str, **config: Any) -> Any:
-        """An unmodified boto3 client."""
-        session = boto3.Session("polyport", "polyport", region_name="us-east-1")
+    def client(self, service: str, credentials: tuple[str, ...] = (), **config: Any) -> Any:
+        """An unmodified boto3 client. ``credentials``: others than the server's usual ones."""
+        session = boto3.Session(*(credentials or self.credentials), region_name="us-east-1")
         settings = botocore.config.Config(retries={"total_max_attempts": 1}, **config)
-        return session.client(service, endpoint_url=self.url, config=settings)
+        verify = str(self.authority) if self.authority else None
+        return session.client(service, endpoint_url=self.url, config=settings, verify=verify)
 
     def image(self, name: str, server: str = MODEL_SERVER, **environment: str) -> str:
         """Build a process image without dependencies; returns its name."""

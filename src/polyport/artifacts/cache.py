@@ -143,6 +143,8 @@ class Cache:
                 real = local.real_path(Path(path))
                 if prefix:
                     backend.check_prefix(path)
+                self._keep_out_of_home(real)
+                if prefix:
                     return local.Folder(real, "", prefix=True)
                 backend.last_segment(path)
                 return local.Folder(real.parent, real.name, prefix=False)
@@ -151,6 +153,13 @@ class Cache:
             case locations.Bucket(bucket, key):
                 hint = " (s3:// reads a folder per bucket; the setting s3_endpoint_url names a store instead)"
                 return local.Folder(self.settings.buckets / bucket, key, prefix=prefix, hint=hint)
+
+    def _keep_out_of_home(self, path: Path) -> None:
+        """Whoever may create models must not read keys and database by naming them as model data."""
+        home, buckets = local.real_path(self.settings.home), local.real_path(self.settings.buckets)
+        is_inside = path.is_relative_to(home) and not path.is_relative_to(buckets)
+        if is_inside or home.is_relative_to(path):
+            raise ArtifactError(f"{path} is Polyport's own: of its home only the folder buckets holds model data")
 
     def _s3(self) -> Any:
         # Two threads may both make one; either serves.

@@ -65,6 +65,11 @@ _BY_NAME = {key.name.lower(): key for key in _KNOWN}
 _BY_PREFIX = {key.name.lower(): key for key in _WITH_TAG}
 
 
+def known() -> tuple[Key, ...]:
+    """All of them; names that end in ``/`` are followed by a tag's key."""
+    return (*_KNOWN, *_WITH_TAG)
+
+
 def find(name: str) -> Key | None:
     """The key of that name, written in any case; None for one that is not known."""
     lowered = name.lower()

@@ -50,6 +50,11 @@ class Operator(NamedTuple):
         return self.base.name.startswith("Numeric") and key.name == "aws:EpochTime"
 
 
+def known() -> tuple[Base, ...]:
+    """All of them, without what may be written around their names."""
+    return tuple(_BASES.values())
+
+
 def find(name: str) -> Operator | None:
     """The operator of that name; None for one that there is not. Case matters."""
     rest = name.removeprefix(_FOR_ALL).removeprefix(_FOR_ANY) if name.count(":") < 2 else name

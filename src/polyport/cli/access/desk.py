@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from polyport import settings
 from polyport.access.vault import Vault, open_vault
 from polyport.aws.policy import document
+from polyport.cli import console
 from polyport.domain.access import PolicyText, PrincipalKind
 from polyport.errors import PolicyError, UsageError
 from polyport.server import home as homes
@@ -26,6 +29,8 @@ _ADMINISTRATOR_DOCUMENT = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow
 _NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _POLICY_NAME = re.compile(r"[\w+=,.@-]{1,128}", re.ASCII)
 _ACCOUNT = re.compile(r"[0-9]{12}")
+#: Columns of a table that goes to a file or another program: nothing of it is cut off.
+_WIDE = 10_000
 
 Home = Annotated[
     Path | None,
@@ -45,8 +50,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 class Desk:
     """The rows of one home, open."""
 
-    def __init__(self, loaded: settings.Settings, store: Store, vault: Vault) -> None:
+    def __init__(self, loaded: settings.Settings, store: Store, vault: Vault, *, is_served: bool) -> None:
         self.settings = loaded
+        #: A server runs on this home, and takes what is changed within a second.
+        self.is_served = is_served
         self.rows = store.access
         self.vault = vault
 
@@ -65,14 +72,26 @@ def at_desk(home: Path | None, work: Callable[[Desk], Awaitable[Result]]) -> Res
 
     async def main() -> Result:
         store = Store(sqlite_url(loaded.home / "polyport.db"))
+        is_served = homes.is_locked(loaded.home)
         # A running server brings its database up to date, and does not expect others to.
-        await store.open(upgrade=not homes.is_locked(loaded.home))
+        await store.open(upgrade=not is_served)
         try:
-            return await work(Desk(loaded, store, open_vault(loaded.home)))
+            return await work(Desk(loaded, store, open_vault(loaded.home), is_served=is_served))
         finally:
             await store.close()
 
     return asyncio.run(main())
+
+
+def show(table: Table) -> None:
+    """On standard output; whole, unless it is a terminal that is too narrow."""
+    out = console.out if console.out.is_terminal else Console(width=_WIDE)
+    out.print(table)
+
+
+def say(text: str) -> None:
+    """One line for people, on standard error."""
+    console.err.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def check_name(name: str) -> str:

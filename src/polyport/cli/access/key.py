@@ -1,6 +1,7 @@
 """`polyport key`."""
 
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,6 @@ import typer
 from rich.table import Table
 
 from polyport.access import minting
-from polyport.cli import console
 from polyport.cli.access import desk
 from polyport.cli.access.desk import Account, AsJson, Desk, Home
 from polyport.domain.access import KeyRow, KeyStatus, PolicyText, PrincipalKind, PrincipalRow
@@ -38,17 +38,20 @@ def create(
     desk.check_name(user)
     given = desk.read_policy(policy) if policy else None
 
-    async def work(at: Desk) -> tuple[KeyRow, str, bool]:
+    async def work(at: Desk) -> tuple[KeyRow, str, bool, bool]:
         whose = at.account(account)
+        closes = at.is_served and not (await at.rows.read()).keys
         await _provide_user(at, whose, user, given)
         row, secret = await _add_key(at, whose, user)
         rows = await at.rows.read()
-        return row, secret, bool(rows.policies.get((whose, PrincipalKind.USER, user)))
+        return row, secret, bool(rows.policies.get((whose, PrincipalKind.USER, user))), closes
 
-    row, secret, may_do_anything = desk.at_desk(home, work)
+    row, secret, may_do_anything, closes = desk.at_desk(home, work)
     _show_secret(row, secret, as_json=as_json)
+    if closes:
+        desk.say("This is the first key: from now on the running server refuses calls that are not signed with a key.")
     if not may_do_anything:
-        _say(
+        desk.say(
             f"{user} has no policy yet and may do nothing. Attach one: "
             f"polyport policy put --user {user} FILE (or {desk.ADMINISTRATOR})"
         )
@@ -69,21 +72,21 @@ def list_keys(home: Home = None, as_json: AsJson = False) -> None:
     for row in rows:
         described = _describe(row)
         table.add_row(*(described[name] for name in ("key", "user", "account", "status", "created", "expires")))
-    console.out.print(table)
+    desk.show(table)
 
 
 @app.command()
 def disable(key: KeyId, home: Home = None) -> None:
     """Refuse a key from now on. It can be enabled again."""
     _change(home, key, KeyStatus.INACTIVE)
-    _say(f"{key} is disabled.")
+    desk.say(f"{key} is disabled.")
 
 
 @app.command()
 def enable(key: KeyId, home: Home = None) -> None:
     """Accept a disabled or expired key again."""
     _change(home, key, KeyStatus.ACTIVE)
-    _say(f"{key} is enabled.")
+    desk.say(f"{key} is enabled.")
 
 
 @app.command()
@@ -105,7 +108,7 @@ def delete(
 
     if not desk.at_desk(home, work):
         raise UsageError(f"There is no key {key}. See polyport key list.")
-    _say(f"{key} is deleted.")
+    desk.say(f"{key} is deleted.")
 
 
 @app.command()
@@ -119,20 +122,23 @@ def rotate(
 ) -> None:
     """Make a new key for the user of an old one, and let the old one end."""
 
-    async def work(at: Desk) -> tuple[KeyRow, str]:
+    async def work(at: Desk) -> tuple[KeyRow, str, float]:
         old = next((row for row in (await at.rows.read()).keys if row.id == key), None)
         if old is None:
             raise UsageError(f"There is no key {key}. See polyport key list.")
-        made = await _add_key(at, old.account, old.user)
-        if grace:
-            await at.rows.change_key(key, old.status, desk.now() + grace)
+        row, secret = await _add_key(at, old.account, old.user)
+        # A key that is refused already is not brought back by its rotation, and none lives longer by a second one.
+        ends = min(desk.now() + grace, old.expires_at or math.inf)
+        left = round(ends - desk.now(), 3) if old.status is KeyStatus.ACTIVE else 0
+        if left > 0:
+            await at.rows.change_key(key, KeyStatus.ACTIVE, ends)
         else:
             await at.rows.change_key(key, KeyStatus.INACTIVE, None)
-        return made
+        return row, secret, max(left, 0)
 
-    row, secret = desk.at_desk(home, work)
+    row, secret, left = desk.at_desk(home, work)
     _show_secret(row, secret, as_json=as_json)
-    _say(f"{key} works for {grace:g} more seconds." if grace else f"{key} is disabled.")
+    desk.say(f"{key} works for {math.ceil(left)} more seconds." if left else f"{key} is disabled.")
 
 
 async def _provide_user(at: Desk, account: str, name: str, policy: PolicyText | None) -> None:
@@ -166,7 +172,7 @@ def _show_secret(row: KeyRow, secret: str, *, as_json: bool) -> None:
         typer.echo(json.dumps({**_describe(row), "secret": secret}, indent=2))
     else:
         typer.echo(f"export AWS_ACCESS_KEY_ID={row.id}\nexport AWS_SECRET_ACCESS_KEY={secret}")
-    _say(f"A key of user {row.user} in account {row.account}. Its secret cannot be shown again.")
+    desk.say(f"A key of user {row.user} in account {row.account}. Its secret cannot be shown again.")
 
 
 def _describe(row: KeyRow) -> dict[str, Any]:
@@ -182,7 +188,3 @@ def _describe(row: KeyRow) -> dict[str, Any]:
 
 def _date(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
-
-
-def _say(text: str) -> None:
-    console.err.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from polyport.cli import console
 from polyport.cli.access import desk
 from polyport.cli.access.desk import Account, AsJson, Desk, Home, Role, User
 from polyport.cli.access.simulate import simulate
@@ -39,7 +38,7 @@ def put(
     if not desk.at_desk(home, work):
         made_by = f"polyport key create --user {user}" if user else f"polyport role create {role} --trust FILE"
         raise UsageError(f"There is no {'user' if user else 'role'} {user or role}. One is made by: {made_by}")
-    console.err.print(f"Policy {policy.name} is attached to {user or role}.", highlight=False, markup=False)
+    desk.say(f"Policy {policy.name} is attached to {user or role}.")
 
 
 @app.command("list")
@@ -50,7 +49,10 @@ def list_policies(
 
     async def work(at: Desk) -> tuple[AccessRows, tuple[str, str, str] | None]:
         of = desk.holder(at.account(account), user, role) if user or role else None
-        return await at.rows.read(), of
+        rows = await at.rows.read()
+        if of is not None and of not in {(row.account, row.kind, row.name) for row in rows.principals}:
+            raise UsageError(f"There is no {of[1].value} {of[2]}. See polyport {of[1].value} list.")
+        return rows, of
 
     rows, of = desk.at_desk(home, work)
     found = [(held, policy) for held, policies in rows.policies.items() for policy in policies if of in (None, held)]
@@ -64,7 +66,7 @@ def list_policies(
     table = Table("Policy", "Of", "Account", box=None, pad_edge=False)
     for (whose, kind, holder), policy in found:
         table.add_row(policy.name, f"{kind} {holder}", whose)
-    console.out.print(table)
+    desk.show(table)
 
 
 @app.command()
@@ -76,4 +78,4 @@ def delete(name: Name, user: User = None, role: Role = None, account: Account = 
 
     if not desk.at_desk(home, work):
         raise UsageError(f"{user or role} has no policy {name}. See polyport policy list.")
-    console.err.print(f"Policy {name} of {user or role} is deleted.", highlight=False, markup=False)
+    desk.say(f"Policy {name} of {user or role} is deleted.")

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from polyport.access import minting
 from polyport.aws.policy import document
-from polyport.cli import console
 from polyport.cli.access import desk
 from polyport.cli.access.desk import Account, AsJson, Desk, Home
 from polyport.domain.access import AccessRows, PrincipalKind, PrincipalRow
@@ -108,7 +107,7 @@ def _list(home: Path | None, kind: PrincipalKind, *, as_json: bool) -> None:
     table = Table("Name", "ARN", "Policies", box=None, pad_edge=False)
     for one in described:
         table.add_row(one["name"], one["arn"], ", ".join(one["policies"]))
-    console.out.print(table)
+    desk.show(table)
 
 
 def _describe(rows: AccessRows, row: PrincipalRow) -> dict[str, Any]:
@@ -136,4 +135,4 @@ def _delete(
 
     if not desk.at_desk(home, work):
         raise UsageError(f"There is no {kind.value} {name}. See polyport {kind.value} list.")
-    console.err.print(f"The {kind.value} {name} is deleted.", highlight=False, markup=False)
+    desk.say(f"The {kind.value} {name} is deleted.")

@@ -11,7 +11,7 @@ from polyport.access import authority, table
 from polyport.access.authority import Authority
 from polyport.access.callers import Caller, Circumstances
 from polyport.access.keyring import Keyring
-from polyport.aws.policy import keys, trace
+from polyport.aws.policy import elements, keys, trace
 from polyport.aws.policy.evaluate import Decision
 from polyport.aws.policy.trace import Traced
 from polyport.cli import console
@@ -46,6 +46,8 @@ def simulate(
     Exit status 0: allowed, 1: not allowed.
     """
     given = read_context(context or [])
+    if "*" in action or elements.action_problem(action):
+        raise UsageError(f"--action {action}: one action is expected, as in sagemaker:InvokeEndpoint.")
 
     async def work(at: Desk) -> tuple[Decision, tuple[Traced, ...]]:
         whose, kind, name = desk.holder(at.account(account), user, role)
@@ -61,10 +63,8 @@ def simulate(
     if as_json:
         typer.echo(json.dumps(describe(decision, traced), indent=2))
     else:
-        style = "green" if decision.allowed else "red"
-        console.out.print(
-            Text(f"{'allowed' if decision.allowed else 'not allowed'}: {decision.explain()}", style=style)
-        )
+        said = decision.explain() if decision.allowed else f"not allowed: {decision.explain()}"
+        console.out.print(Text(said, style="green" if decision.allowed else "red"), soft_wrap=True)
         for one in traced:
             console.out.print(f"  {one.explain()}", highlight=False, markup=False, soft_wrap=True)
     if not decision.allowed:
@@ -78,7 +78,10 @@ def read_context(pairs: list[str]) -> Context:
         name, equals, value = pair.partition("=")
         known = keys.find(name)
         if not equals or known is None:
-            raise UsageError(f"--context {pair}: KEY=VALUE is expected, with a condition key{keys.suggestion(name)}.")
+            near = keys.suggestion(name) if known is None else ""
+            raise UsageError(
+                f"--context {pair}: KEY=VALUE is expected, with a condition key that is known{near or '.'}"
+            )
         found[name.lower()] = tuple(value.split(",")) if known.is_list else value
     return found
 
