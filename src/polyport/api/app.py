@@ -42,11 +42,17 @@ GET /healthz tells whether everything is ready.
 
 
 def create(
-    settings: Settings, store: Store, images: Images, artifacts: Artifacts, live: Live, health: Health
+    settings: Settings,
+    store: Store,
+    images: Images,
+    artifacts: Artifacts,
+    live: Live,
+    health: Health,
+    why_no_network_isolation: Callable[[], str],
 ) -> Starlette:
     """The application on its parts. Opens nothing; ``store`` must be open before the first call."""
     owner = Owner(settings.account_id, settings.region)
-    return application(Context(owner, store, images, artifacts, live, now), health)
+    return application(Context(owner, store, images, artifacts, live, now, why_no_network_isolation), health)
 
 
 def now() -> float:

@@ -51,3 +51,5 @@ class Context:
     artifacts: Artifacts
     live: Live
     clock: Callable[[], float]
+    #: Why ``EnableNetworkIsolation`` cannot be kept here; empty: it can.
+    why_no_network_isolation: Callable[[], str] = lambda: ""

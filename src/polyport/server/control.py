@@ -43,9 +43,10 @@ class Control:
         self.store = Store(sqlite_url(settings.home / "polyport.db"))
         self.registry = Registry(settings.home)
         self.cache = Cache(settings)
+        self.engine = catalog.create(settings)
         self.reconciler = Reconciler(
             rows=self.store,
-            engine=catalog.create(settings),
+            engine=self.engine,
             preparer=FakePreparer(settings) if self.is_fake else ProcessPreparer(self.registry, self.cache, settings),
             rules=health.Rules(
                 startup_timeout=settings.startup_timeout,
@@ -107,7 +108,11 @@ class Control:
     async def _serve(self, path: str) -> None:
         images = FakeRegistry() if self.is_fake else self.registry
         artifacts = FakeArtifacts() if self.is_fake else self.cache
-        application = api.create(self.settings, self.store, images, artifacts, self.reconciler, self.health)
+        # An engine that says nothing of it can keep an instance from the network.
+        isolating = getattr(self.engine, "why_no_network_isolation", lambda: "")
+        application = api.create(
+            self.settings, self.store, images, artifacts, self.reconciler, self.health, isolating
+        )
         config = uvicorn.Config(
             application, uds=path, lifespan="off", log_level="warning", access_log=False, server_header=False
         )
