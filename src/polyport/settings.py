@@ -154,16 +154,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     isolation: Annotated[
         Literal["auto", "bubblewrap", "mounts", "none"],
         _doc(
-            "How containers of the process engine are kept to themselves: `bubblewrap`, `mounts`, `none`, or the first of "
-            "these that works here (`auto`). `bubblewrap` and `mounts` are demands: where they do not work, the server "
-            "does not start. docs/isolation.md says what each gives."
+            "How containers of the process engine are kept to themselves: `bubblewrap`, `mounts`, `none`, or the first "
+            "of these that works here (`auto`). `bubblewrap` and `mounts` are demands: where they do not work, the "
+            "server does not start. docs/isolation.md says what each gives."
         ),
     ] = "auto"
     container_paths: Annotated[
         tuple[str, ...],
         _doc(
-            "Further files and folders of this machine that containers see, read-only, as absolute paths: under "
-            "bubblewrap they see the system's programs and libraries, their image and their model data, and nothing else."
+            "Further files and folders of this machine that containers see, read-only, as absolute paths. Under "
+            "bubblewrap they see the system's programs and libraries, their image, their model data, and nothing else."
         ),
     ] = ()
     container_users: Annotated[

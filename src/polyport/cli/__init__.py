@@ -8,6 +8,7 @@ import typer
 import polyport
 from polyport.cli import console, image
 from polyport.cli.demo import demo
+from polyport.cli.doctor import doctor
 from polyport.cli.serve import serve
 from polyport.errors import PolyportError
 
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(demo)
+app.command()(doctor)
 app.add_typer(image.app, name="image")
 
 

@@ -110,9 +110,7 @@ class Control:
         artifacts = FakeArtifacts() if self.is_fake else self.cache
         # An engine that says nothing of it can keep an instance from the network.
         isolating = getattr(self.engine, "why_no_network_isolation", lambda: "")
-        application = api.create(
-            self.settings, self.store, images, artifacts, self.reconciler, self.health, isolating
-        )
+        application = api.create(self.settings, self.store, images, artifacts, self.reconciler, self.health, isolating)
         config = uvicorn.Config(
             application, uds=path, lifespan="off", log_level="warning", access_log=False, server_header=False
         )

@@ -116,7 +116,7 @@ class Container:
     def advance(self, wanted: Entry | None, stop_timeout: float, mounted: bool) -> tuple[str, float | None]:
         """Does all that is due now; returns the step it came to rest on and when it wants to be advanced again.
 
-        Raises `isolation.Unavailable` when ``mounted`` asks for what this machine does not allow, and it can do without.
+        Raises `isolation.Unavailable` when ``mounted`` asks for what is not to be had, if it can do without.
         """
         self.wanted = wanted is not None
         version = None if wanted is None else wanted["version"]

@@ -53,8 +53,8 @@ class ProcessEngine:
         self._scanning: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Raises `EngineError` when the home folder cannot be used, and `UsageError` when the settings demand an isolation
-        that this machine does not give."""
+        """Raises `EngineError` when the home folder cannot be used, and `UsageError` when the settings demand an
+        isolation that this machine does not give."""
         self._choice = probe.choose(self._settings, await asyncio.to_thread(probe.find))
         try:
             for folder in (self._run, self._instances, self._home / "logs"):

@@ -4,6 +4,7 @@ who start it: ``opt`` (where ``/opt`` is rebuilt), ``etc`` (what it sees of ``/e
 What is made here may be made with more rights than the container has, in folders that it has written to. So no link of
 its making is ever followed.
 """
+
 import contextlib
 import os
 from pathlib import Path

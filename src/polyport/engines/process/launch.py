@@ -96,7 +96,7 @@ class _Child:
             os._exit(127)
 
     def _enter(self, sandbox: Sandbox) -> None:
-        """A process never changes its own process list, but that of its children. So it is a second one that goes on."""
+        """A process never changes its own process list, but that of its children: it is a second one that goes on."""
         sandbox.enter()
         pid = kernel.fork_sibling()
         if pid:
@@ -114,7 +114,7 @@ class _Child:
         mounts.enter(program.base, stage, program.artifacts, program.protected, reached)
 
     def _confine(self) -> None:
-        """Under bubblewrap no program has capabilities, whoever it runs as; elsewhere those with a user of their own."""
+        """Under bubblewrap no program has capabilities, whoever runs it; elsewhere none that has its own user."""
         if self.sandbox is not None or self.program.user is not None:
             users.become(self.program.user)
 

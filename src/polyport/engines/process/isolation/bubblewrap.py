@@ -1,8 +1,8 @@
 """Sandboxes: bubblewrap makes the namespaces and everything in them, and holds them; the program enters from outside.
 
-So the program is the supervisor's own child: its exit code, the signal that ended it and the signals that are sent to it
-are what they would be without a sandbox. `bwrap` is the first process in there: it collects orphans, and when it ends
-the kernel ends all others. It ends when it is told to, and with the supervisor, however that ends.
+So the program is the supervisor's own child: its exit code, the signal that ended it and the signals that are sent to
+it are what they would be without a sandbox. `bwrap` is the first process in there: it collects orphans, and when it
+ends the kernel ends all others. It ends when it is told to, and with the supervisor, however that ends.
 """
 
 import contextlib
@@ -113,7 +113,7 @@ def _words(program: Program) -> list[str]:
 
 
 def _spawn(command: list[str], fds: tuple[int, ...]) -> int:
-    """With ``fds`` as its descriptors 0, 1, 2, ... They are duplicated upwards first: none may be where another goes."""
+    """With ``fds`` as its descriptors 0, 1, 2, ..., duplicated upwards first: none may be where another goes."""
     high = [_duplicate_upwards(fd) for fd in fds]
     try:
         return os.posix_spawn(

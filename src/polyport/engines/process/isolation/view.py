@@ -138,13 +138,19 @@ def _temporary(program: Program) -> list[str]:
 
 def _shown(program: Program) -> list[str]:
     """What it may read, without what the system's folders show anyway, parents first."""
-    wanted = {*program.paths, *program.protected}
-    return sorted(path for path in wanted if os.path.lexists(path) and not _is_there(path, program.home))
+    shown: list[str] = []
+    for path in sorted({*program.paths, *program.protected}):
+        if os.path.lexists(path) and not _is_there(path, [*SYSTEM, *shown], program.home):
+            shown.append(path)
+    return shown
 
 
-def _is_there(path: str, home: str) -> bool:
-    """With the system's folders, and not in the home, which may lie below one of them."""
-    return _is_system(path) and not (home and Path(path).is_relative_to(home))
+def _is_there(path: str, shown: Iterable[str], home: str) -> bool:
+    """With one of these folders; but the home is hidden in them, and what is needed of it is shown by itself."""
+    above = [folder for folder in shown if Path(path).is_relative_to(folder)]
+    if home and Path(path).is_relative_to(home):
+        above = [folder for folder in above if Path(folder).is_relative_to(home)]
+    return bool(above)
 
 
 def _is_system(path: str) -> bool:
