@@ -48,9 +48,12 @@ def create(
     artifacts: Artifacts,
     live: Live,
     health: Health,
-    why_no_network_isolation: Callable[[], str],
+    why_no_network_isolation: Callable[[], str] = lambda: "",
 ) -> Starlette:
-    """The application on its parts. Opens nothing; ``store`` must be open before the first call."""
+    """The application on its parts. Opens nothing; ``store`` must be open before the first call.
+
+    ``why_no_network_isolation`` is empty when models may ask for it, else what they are told.
+    """
     owner = Owner(settings.account_id, settings.region)
     return application(Context(owner, store, images, artifacts, live, now, why_no_network_isolation), health)
 
