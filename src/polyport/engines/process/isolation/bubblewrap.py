@@ -24,6 +24,8 @@ _HOLDER = ("/bin/sh", "-c", "trap '' TERM; echo ready; read -r _")
 #: Descriptors of bwrap: its arguments, which name paths and are nobody's business, and where it says what it made.
 _ARGUMENTS, _STATUS = 3, 4
 _SAID = 2000
+#: Characters that the kernel takes.
+_HOST_NAME = 64
 
 
 def find() -> str | None:
@@ -34,7 +36,7 @@ def find() -> str | None:
 
 
 class Sandbox:
-    """One, from `open` to `end`. ``keeper`` is our child; ``first`` the sandbox's first process, once it is known."""
+    """One, from its making to `end`. ``keeper`` is our child; ``first`` the sandbox's first process, once it is known."""
 
     def __init__(self, program: Program) -> None:
         self.keeper: int | None = None
@@ -54,7 +56,10 @@ class Sandbox:
         if os.read(self._output, len(_READY)) != _READY:
             words = os.pread(self._said, _SAID, 0).decode("utf-8", "replace").strip()
             raise Unavailable(words or "bwrap ended without a word")
-        self.first = int(json.loads(os.read(self._status, 65536).splitlines()[0])["child-pid"])
+        try:
+            self.first = int(json.loads(os.read(self._status, 65536).splitlines()[0])["child-pid"])
+        except (ValueError, LookupError) as error:
+            raise Unavailable("bwrap does not say what it made: it is too old") from error
 
     def enter(self, only: int = -1) -> None:
         """Takes the calling process into it, or only into those of its namespaces that are named. Into its list of
@@ -105,7 +110,7 @@ def _words(program: Program) -> list[str]:
     user = ["--unshare-user"] if os.getuid() != 0 else []
     return [
         *("--unshare-pid", "--unshare-ipc", "--unshare-uts", *network, *user),
-        *("--hostname", program.hostname, "--die-with-parent", "--new-session", "--cap-drop", "ALL"),
+        *("--hostname", program.hostname[:_HOST_NAME], "--die-with-parent", "--new-session", "--cap-drop", "ALL"),
         *("--json-status-fd", str(_STATUS)),
         *view.arguments(program),
         *("--chdir", "/"),
