@@ -36,7 +36,7 @@ def find() -> str | None:
 
 
 class Sandbox:
-    """One, from its making to `end`. ``keeper`` is our child; ``first`` the sandbox's first process, once it is known."""
+    """One, from its making to `end`. ``keeper`` is our child, ``first`` the first process in it, once that is known."""
 
     def __init__(self, program: Program) -> None:
         self.keeper: int | None = None

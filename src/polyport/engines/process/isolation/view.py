@@ -60,7 +60,7 @@ def arguments(program: Program) -> list[str]:
     """All mounts, in order."""
     return [
         *_system(),
-        *_devices([path for pattern in DEVICES for path in sorted(glob.glob(pattern))]),  # noqa: PTH207 - absolute
+        *device_arguments([path for pattern in DEVICES for path in sorted(glob.glob(pattern))]),  # noqa: PTH207 - absolute
         *_temporary(program),
         *_read_only(program),
         *_own(program),
@@ -121,7 +121,8 @@ def _bind(option: str, source: str, target: str = "") -> list[str]:
     return [*(word for folder in above for word in ("--dir", folder)), option, source, target]
 
 
-def _devices(found: Iterable[str]) -> list[str]:
+def device_arguments(found: Iterable[str]) -> list[str]:
+    """For these graphics processors, if any."""
     devices = [word for path in found for word in _bind("--dev-bind", path)]
     if devices:
         return [*devices, "--ro-bind", "/sys", "/sys"]
