@@ -74,7 +74,8 @@ def test_network_isolation_is_refused_when_it_cannot_be_kept(make_server: Callab
 
 
 def test_a_server_that_cannot_keep_the_demanded_isolation_does_not_start(tmp_path: Path) -> None:
-    """It says why and what to do, and ends with status 2: containers never get less than what was demanded."""
+    """It says why and what to do, and ends with status 2: containers never get less than what was demanded. The home
+    that it made is closed to others."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "bwrap").write_text("#!/bin/sh\necho 'bwrap: not today' >&2\nexit 1\n")
     (tmp_path / "bin" / "bwrap").chmod(0o755)
@@ -90,3 +91,4 @@ def test_a_server_that_cannot_keep_the_demanded_isolation_does_not_start(tmp_pat
     assert "bwrap: not today" in done.stderr
     assert "polyport doctor" in done.stderr
     assert "Traceback" not in done.stderr
+    assert (tmp_path / "home").stat().st_mode & 0o077 == 0

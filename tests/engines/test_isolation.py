@@ -3,9 +3,11 @@
 import contextlib
 import errno
 import os
+import platform
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,6 +187,24 @@ def test_each_container_has_a_user_of_its_own(process_lab: ProcessLab) -> None:
 
 def uid_of(pid: int | None) -> int:
     return Path(f"/proc/{pid}").stat().st_uid
+
+
+KEYRING = """
+import ctypes, platform
+number = {'x86_64': 250, 'aarch64': 219}[platform.machine()]
+keyring = ctypes.CDLL(None).syscall(number, 0, -3, 0)
+print('DUMP ' + str(keyring), flush=True)
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="the test knows two kinds of machines")
+def test_the_session_keyring_of_the_server_is_not_inherited(sandbox_lab: ProcessLab) -> None:
+    """It may hold keys of the user's disks and shares, and whoever has it may use them."""
+    environment = {"os": os, "sys": sys, "print": lambda text, **_: own.append(text)}
+    own: list[str] = []
+    exec(KEYRING, environment)
+    theirs = see(sandbox_lab, sandbox_lab.container("first", runs=[KEYRING]))
+    assert f"DUMP {theirs}" != own[0] or own[0] == "DUMP -1"
 
 
 @AS_ROOT

@@ -18,6 +18,9 @@ _CLONE_PARENT = 0x00008000
 _SIGCHLD = 17
 #: The number of `clone`, which the C library wraps in a way that wants a stack, by machine.
 _CLONE_NUMBERS = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "ppc64le": 120}
+#: The number of `keyctl`, for which the C library has no function.
+_KEYCTL_NUMBERS = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271}
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 24, 36, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 _MAX_CAPABILITY = 63
@@ -70,6 +73,14 @@ def die_with_parent() -> None:
 def adopt_orphans() -> None:
     """Makes the calling process the parent of descendants whose own parent ends."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def leave_keyring() -> None:
+    """The calling process gets an empty session keyring: the server's may hold keys of its user's disks and shares.
+    A kernel without keyrings, or that refuses, is fine: there is nothing to be had then."""
+    number = _KEYCTL_NUMBERS.get(platform.machine())
+    if number is not None:
+        _libc.syscall(ctypes.c_long(number), ctypes.c_ulong(_KEYCTL_JOIN_SESSION_KEYRING), *[ctypes.c_ulong(0)] * 4)
 
 
 def forbid_new_privileges() -> None:

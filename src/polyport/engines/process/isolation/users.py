@@ -32,6 +32,7 @@ def pick(ids: range, port: int, block: int) -> int | None:
 def become(user: int | None) -> None:
     """For good: that user (``None``: as now) without further groups, without capabilities, without a way to get any."""
     kernel.bound_capabilities()
+    kernel.leave_keyring()
     if user is not None:
         os.setgroups([])
         os.setresgid(user, user, user)
