@@ -4,7 +4,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -176,6 +176,35 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="The ports that containers of the process engine are given, first and last.",
         ),
     ] = "20000-31999"
+    isolation: Annotated[
+        Literal["auto", "bubblewrap", "mounts", "none"],
+        _doc(
+            "How containers of the process engine are kept to themselves: `bubblewrap`, `mounts`, `none`, or the first "
+            "of these that works here (`auto`). `bubblewrap` and `mounts` are demands: where they do not work, the "
+            "server does not start. docs/isolation.md says what each gives."
+        ),
+    ] = "auto"
+    container_paths: Annotated[
+        tuple[str, ...],
+        _doc(
+            "Further files and folders of this machine that containers see, read-only, as absolute paths. Under "
+            "bubblewrap they see the system's programs and libraries, their image, their model data, and nothing else."
+        ),
+    ] = ()
+    container_users: Annotated[
+        Literal["auto", "off"],
+        _doc(
+            "`auto`: when the server runs as root, each container runs as an unprivileged user of its own. `off`: "
+            "containers run as the server's user."
+        ),
+    ] = "auto"
+    container_user_range: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9]{1,10}-[0-9]{1,10}$",
+            description="The user (and group) ids for that, first and last; no others on this machine should use them.",
+        ),
+    ] = "200000-265535"
     log_max_bytes: Annotated[Bytes, _doc("The size at which a container's log file is rotated, in bytes.")] = (
         10 * 1024 * 1024
     )

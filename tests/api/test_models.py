@@ -1,11 +1,12 @@
 """CreateModel, DescribeModel, ListModels, DeleteModel, and the rules of multi-container models."""
 
+import dataclasses
 import logging
 
 import pytest
 
 from api.harness import ACCOUNT, ARN, refusal
-from polyport.api import containers
+from polyport.api import app, containers
 from polyport.domain.endpoints import Mode
 from polyport.domain.instances import ContainerSpec, ModelSource
 
@@ -60,6 +61,17 @@ def test_network_isolation_is_off_unless_asked_for(sagemaker):
     """Rule: DescribeModel says so."""
     sagemaker.create_model(ModelName="m", PrimaryContainer={"Image": "first:1"})
     assert sagemaker.describe_model(ModelName="m")["EnableNetworkIsolation"] is False
+
+
+def test_network_isolation_is_refused_where_it_cannot_be_kept(plane, sagemaker):
+    """Rule: never stored and ignored. Models that do not ask for it are fine."""
+    context = dataclasses.replace(plane.context, why_no_network_isolation=lambda: "It needs bubblewrap.")
+    plane.application = app.application(context, lambda: plane.health)
+    image = {"Image": "first:1"}
+    refused = refusal(sagemaker.create_model, ModelName="m", PrimaryContainer=image, EnableNetworkIsolation=True)
+    assert refused == "It needs bubblewrap."
+    assert sagemaker.list_models()["Models"] == []
+    sagemaker.create_model(ModelName="m", PrimaryContainer=image, EnableNetworkIsolation=False)
 
 
 def test_a_missing_model_is_a_validation_exception(sagemaker):

@@ -23,13 +23,13 @@ def test_no_call_fails_while_an_endpoint_is_updated(server: Server) -> None:
 def test_a_long_call_on_the_old_fleet_is_finished(server: Server) -> None:
     """A target leaves the tables, drains, and only then is stopped."""
     sagemaker, runtime = server.client("sagemaker"), server.client("sagemaker-runtime")
-    mark = server.home / "asleep"
-    environment = {"SLEEP": "2", "MARK": str(mark)}
+    environment = {"SLEEP": "2", "MARK": "asleep"}
     create_endpoint(server, "slow", {"Image": "first:1", "Environment": environment}, mode="Single")
     create_config(server, "quick", {"Image": "second:1"}, mode="Single")
     wait_for_status(sagemaker, "slow", "InService")
     with SteadyCaller(lambda: call(runtime, "slow", b"sleep"), threads=1) as caller:
-        wait_for(mark.exists, "the call to have reached the container")
+        marks = "run/instances/*/containers/*/work/asleep"
+        wait_for(lambda: list(server.home.glob(marks)), "the call to have reached the container")
         sagemaker.update_endpoint(EndpointName="slow", EndpointConfigName="quick")
         wait_for_status(sagemaker, "slow", "InService")
     assert caller.failures == []

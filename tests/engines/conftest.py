@@ -6,19 +6,38 @@ from pathlib import Path
 import pytest
 
 from engines.labs import FakeLab, Lab, ProcessLab
+from engines.seeing import LEVELS
 
 
-@pytest.fixture(params=["fake", "process"])
+@pytest.fixture(params=["fake", *LEVELS])
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
-    """Each engine in turn."""
-    made: Lab = FakeLab(tmp_path) if request.param == "fake" else ProcessLab(tmp_path)
+    """Each engine in turn; that of processes with each isolation that there is here."""
+    made: Lab = FakeLab(tmp_path) if request.param == "fake" else ProcessLab(tmp_path, request.param)
+    yield made
+    made.clean()
+
+
+@pytest.fixture(params=LEVELS)
+def process_lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ProcessLab]:
+    """The process engine's lab, for what only it promises."""
+    made = ProcessLab(tmp_path, request.param)
     yield made
     made.clean()
 
 
 @pytest.fixture
-def process_lab(tmp_path: Path) -> Iterator[ProcessLab]:
-    """The process engine's lab, for what only it promises."""
-    made = ProcessLab(tmp_path)
+def sandbox_lab(tmp_path: Path) -> Iterator[ProcessLab]:
+    """The same, for what only bubblewrap gives."""
+    if "bubblewrap" not in LEVELS:
+        pytest.skip("bubblewrap does not work here")
+    made = ProcessLab(tmp_path, "bubblewrap")
+    yield made
+    made.clean()
+
+
+@pytest.fixture
+def mounts_lab(tmp_path: Path) -> Iterator[ProcessLab]:
+    """The same, for what only mounts need."""
+    made = ProcessLab(tmp_path, "mounts")
     yield made
     made.clean()

@@ -20,10 +20,37 @@ def main() -> None:
         exec(code, {"os": os, "sys": sys, "subprocess": subprocess, "signal": signal})
     if "exits_after" in told:
         threading.Timer(told["exits_after"], os._exit, [told.get("exit_code", 0)]).start()
+    if told.get("echoes"):
+        echo(int(os.environ["SAGEMAKER_BIND_TO_PORT"]))
     if told.get("listens", True):
         serve(told.get("listens_on") or int(os.environ["SAGEMAKER_BIND_TO_PORT"]), told.get("ping_status", 200))
     while True:
         signal.pause()
+
+
+def echo(port: int) -> None:
+    """Answers any number of requests with what they said."""
+    import http.server
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.answer(b"")
+
+        def do_POST(self) -> None:
+            self.answer(self.rfile.read(int(self.headers["Content-Length"])))
+
+        def answer(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 
 
 def serve(port: int, status: int) -> None:

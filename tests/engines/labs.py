@@ -17,9 +17,12 @@ from polyport.engines import fake
 from polyport.engines.contract import Engine
 from polyport.engines.process import engine as process
 from polyport.engines.process import files, processes
+from polyport.images import interpreters
 from polyport.settings import Settings
 
 PROGRAM = Path(__file__).with_name("container_program.py")
+#: What a container of the tests reads: this Python, with its libraries, and the program above.
+PATHS = tuple(map(str, (Path(sys.prefix), *interpreters.find(Path(sys.executable)), PROGRAM)))
 LABELS = {"account": "123456789012", "region": "us-east-1", "endpoint": "demo", "variant": "AllTraffic"}
 IMAGE = Image("thing:1", "thing@sha256:0", 0.0)
 DEADLINE = 20.0
@@ -72,13 +75,14 @@ class FakeLab:
 class ProcessLab:
     name = "process"
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, level: str = "auto") -> None:
         self._root = root
         self._homes: set[str] = set()
+        self.level = level
 
     def settings(self, home: str = "home", **more: Any) -> Settings:
         self._homes.add(home)
-        return Settings(home=self._root / home, **more)
+        return Settings(home=self._root / home, **{"isolation": self.level, **more})
 
     def make(self, home: str = "home", **more: Any) -> process.ProcessEngine:
         return process.ProcessEngine(self.settings(home, **more))
@@ -86,7 +90,8 @@ class ProcessLab:
     def container(self, hostname: str, **behaviour: Any) -> Container:
         told = json.dumps(behaviour, sort_keys=True)
         command = (sys.executable, "-I", "-S", str(PROGRAM), told, "serve")
-        return Container(hostname, IMAGE, ("nowhere", "serve") if behaviour.pop("broken", False) else command)
+        command = ("nowhere", "serve") if behaviour.pop("broken", False) else command
+        return Container(hostname, IMAGE, command, paths=PATHS)
 
     def kill(self, state: InstanceState, hostname: str) -> None:
         pid = container_of(state, hostname).pid

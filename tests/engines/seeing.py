@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -61,3 +62,33 @@ def can_mount() -> bool:
     """Whether this machine allows mounts in a namespace of one's own, as another program sees it."""
     flags = ["-m"] if os.getuid() == 0 else ["-Um"]
     return subprocess.run(["unshare", *flags, "true"], capture_output=True, check=False).returncode == 0
+
+
+def can_sandbox() -> bool:
+    """Whether bubblewrap works, as it says itself."""
+    if shutil.which("bwrap") is None:
+        return False
+    command = ["bwrap", "--unshare-pid", "--unshare-net", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+#: The levels of isolation that can be tested here.
+LEVELS = [
+    *(["bubblewrap"] if can_sandbox() else []),
+    "mounts" if can_mount() else "none",
+]
+
+
+def members_of(marks: processes.Marks) -> set[int]:
+    """The processes of a container, without those that keep its sandbox."""
+    return {pid for pid in processes.find_members(marks) if not _keeps_a_sandbox(pid)}
+
+
+def descendants_of(pid: int) -> set[int]:
+    """The same for all containers of a supervisor."""
+    return {found for found in processes.find_descendants(pid) if not _keeps_a_sandbox(found)}
+
+
+def _keeps_a_sandbox(pid: int) -> bool:
+    words = Path(f"/proc/{pid}/cmdline").read_bytes()
+    return words.split(b"\0")[0].endswith(b"/bwrap") or b"trap '' TERM" in words

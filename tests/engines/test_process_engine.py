@@ -24,7 +24,7 @@ from engines.labs import (
     until_healthy,
     until_true,
 )
-from engines.seeing import can_mount, dump, is_gone, read_dump
+from engines.seeing import can_mount, descendants_of, dump, is_gone, members_of, read_dump
 from polyport.domain.instances import ContainerPhase
 from polyport.engines.process import files, processes
 from polyport.engines.process.engine import ProcessEngine
@@ -46,7 +46,7 @@ def test_a_stray_in_a_session_of_its_own_ends_with_its_container(process_lab: Pr
         base = process_lab.folder() / "containers" / "first" / "ml"
         main = processes.read(container_of(state, "first").pid or 0)
         assert main is not None
-        members = processes.find_members(processes.Marks(base, main.pid, main.started))
+        members = members_of(processes.Marks(base, main.pid, main.started))
         assert len(members) == 4
         await engine.remove("i-1")
         await until(engine, lambda states: not states)
@@ -87,7 +87,7 @@ def test_an_instance_comes_back_by_itself_when_its_supervisor_is_killed(process_
         await engine.apply(instance(container))
         before = container_of(await until_healthy(engine), "first").pid
         supervisor = process_lab.supervisor() or 0
-        old = processes.find_descendants(supervisor)
+        old = descendants_of(supervisor)
         assert len(old) == 1 + len(runs)
         os.kill(supervisor, signal.SIGKILL)
         await until(engine, lambda states: container_of(find(states), "first").pid not in (before, None))
@@ -124,7 +124,7 @@ def test_a_supervisor_may_be_killed_at_any_moment_of_its_life(process_lab: Proce
         for number in range(8):
             state = await until_healthy(engine, f"i-{number}")
             base = process_lab.folder(f"i-{number}") / "containers" / "first" / "ml"
-            assert processes.find_members(processes.Marks(base)) == {container_of(state, "first").pid}
+            assert members_of(processes.Marks(base)) == {container_of(state, "first").pid}
 
     async def kill_after(engine: ProcessEngine, instance_id: str, seconds: float) -> None:
         await engine.apply(instance(process_lab.container("first"), id=instance_id))
@@ -366,10 +366,10 @@ def fail() -> None:
     raise AssertionError("the instance is not observed")
 
 
-def test_a_specification_survives_writing_and_reading(process_lab: ProcessLab) -> None:
+def test_a_specification_survives_writing_and_reading(sandbox_lab: ProcessLab) -> None:
     """What an engine asked for is found again, word for word, by the next one."""
     wanted = replace(
-        instance(replace(process_lab.container("first"), environment={"TEXT": 'é "quoted" \n and more'})),
+        instance(replace(sandbox_lab.container("first"), environment={"TEXT": 'é "quoted" \n and more'})),
         network_isolation=True,
     )
 
@@ -377,6 +377,6 @@ def test_a_specification_survives_writing_and_reading(process_lab: ProcessLab) -
         await engine.apply(wanted)
         await until_healthy(engine)
 
-    run(process_lab.make(), story)
-    spec = msgspec.json.decode((process_lab.folder() / files.SPEC).read_bytes())
+    run(sandbox_lab.make(), story)
+    spec = msgspec.json.decode((sandbox_lab.folder() / files.SPEC).read_bytes())
     assert msgspec.convert(spec["instance"], type(wanted)) == wanted

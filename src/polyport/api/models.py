@@ -17,12 +17,14 @@ KIND = "model"
 
 
 async def create_model(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Looks at images and model data too, as SageMaker does: what is not there is refused now, not while deploying."""
+    """Looks at images, model data and isolation too: what cannot be had is refused now, not while deploying."""
     name = request["ModelName"]
     definition = {member: value for member, value in request.items() if member not in {"ModelName", "Tags"}}
     containers.check(definition)
     given_tags = tags.from_request(request)
     specs = containers.specify(definition)
+    if definition.get("EnableNetworkIsolation") and (problem := context.why_no_network_isolation()):
+        raise refusals.invalid(problem)
     await _check_images(context, specs)
     await _check_model_data(context, specs)
     arn = names.arn(context.owner, KIND, name)

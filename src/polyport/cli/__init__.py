@@ -9,6 +9,7 @@ import polyport
 from polyport.cli import console, image
 from polyport.cli.access import key, policy, principals
 from polyport.cli.demo import demo
+from polyport.cli.doctor import doctor
 from polyport.cli.serve import serve
 from polyport.errors import PolyportError
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(demo)
+app.command()(doctor)
 app.add_typer(image.app, name="image")
 app.add_typer(key.app, name="key")
 app.add_typer(policy.app, name="policy")

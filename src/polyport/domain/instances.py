@@ -54,6 +54,8 @@ class Container(msgspec.Struct, frozen=True):
     environment: dict[str, str] = {}
     folder: str | None = None
     artifacts: dict[str, str] = {}
+    #: What else of this machine it has to read: the environment of a process image, and the Python of that.
+    paths: tuple[str, ...] = ()
 
 
 class Instance(msgspec.Struct, frozen=True):

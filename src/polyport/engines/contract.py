@@ -29,6 +29,13 @@ class Diagnosis(msgspec.Struct, frozen=True):
     output: tuple[str, ...] = ()
 
 
+class NetworkIsolating(Protocol):
+    """An engine that knows whether it can keep an instance from the network. `apply` refuses what it cannot keep so."""
+
+    def why_no_network_isolation(self) -> str:
+        """Empty when it can; else a sentence for the user, with what to do. Known once the engine is open."""
+
+
 class Engine(Protocol):
     """Starts, stops and watches instances. All verbs may be repeated at any time and after any crash.
 

@@ -39,10 +39,12 @@ def size(folder: Path) -> int:
 
 
 def seal(folder: Path) -> None:
-    """Takes the right to write from everybody: what shares an image must not change it for the others."""
+    """Takes the right to write from everybody: what shares an image must not change it for the others. Anybody may
+    read: containers may run as other users than the one who builds."""
     for path in [folder, *_walk(folder)]:
         if not path.is_symlink():
-            path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o222)
+            mode = stat.S_IMODE(path.stat().st_mode)
+            path.chmod((mode & ~0o222) | (0o555 if mode & stat.S_IXUSR else 0o444))
 
 
 def seal_folders(folder: Path) -> None:

@@ -87,6 +87,7 @@ class Uv:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             pass_fds=(self.held,),
+            umask=0o022,  # containers may run as other users than the one who builds
             text=True,
             errors="replace",
         )

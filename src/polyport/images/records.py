@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from polyport.errors import ImageError
-from polyport.images import references
+from polyport.images import interpreters, references
 
 FILE_NAME = "image.json"
 BIND_LABEL = "com.amazonaws.sagemaker.capabilities.accept-bind-to-port"
@@ -48,6 +48,11 @@ class ProcessImage(msgspec.Struct, frozen=True):
         """``repository@sha256:...``: exactly this content, whatever the tag will mean later. `resolve` takes it."""
         name = self.name.partition("@")[0]
         return f"{name if references.pinned(self.name) else references.parse(name).repository}@{self.digest}"
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """What its programs read besides ``folder``: the environment, and the Python that it was made from."""
+        return (self.venv, *interpreters.find(self.venv / "bin" / "python"))
 
     @property
     def warnings(self) -> tuple[str, ...]:

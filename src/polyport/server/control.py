@@ -52,9 +52,10 @@ class Control:
         self.store = Store(sqlite_url(settings.home / "polyport.db"))
         self.registry = Registry(settings.home)
         self.cache = Cache(settings)
+        self.engine = catalog.create(settings)
         self.reconciler = Reconciler(
             rows=self.store,
-            engine=catalog.create(settings),
+            engine=self.engine,
             preparer=FakePreparer(settings) if self.is_fake else ProcessPreparer(self.registry, self.cache, settings),
             rules=health.Rules(
                 startup_timeout=settings.startup_timeout,
@@ -157,7 +158,18 @@ class Control:
         images = FakeRegistry() if self.is_fake else self.registry
         artifacts = FakeArtifacts() if self.is_fake else self.cache
         nobody = callers.anybody(self.settings.account_id, self.settings.region)
-        context = Context(nobody, self.gate, self.store, images, artifacts, self.reconciler, api.now, self.access.wake)
+        context = Context(
+            nobody,
+            self.gate,
+            self.store,
+            images,
+            artifacts,
+            self.reconciler,
+            api.now,
+            self.access.wake,
+            # An engine that says nothing of it can keep an instance from the network.
+            why_no_network_isolation=getattr(self.engine, "why_no_network_isolation", lambda: ""),
+        )
         application = api.application(context, self)
         config = uvicorn.Config(
             application, uds=path, lifespan="off", log_level="warning", access_log=False, server_header=False

@@ -18,7 +18,11 @@ MAX_SOCKET_FOLDER = 80
 def prepare(settings: Settings) -> None:
     """Make the home folder and what is always in it. Raises `UsageError` when it cannot be written."""
     try:
-        for folder in (settings.home, settings.home / "run", settings.buckets):
+        if not settings.home.exists():
+            # One that is there already is its owner's to close; `polyport doctor` tells.
+            settings.home.mkdir(parents=True)
+            settings.home.chmod(0o700)
+        for folder in (settings.home / "run", settings.buckets):
             folder.mkdir(parents=True, exist_ok=True)
         # Keys, the database and what containers wrote: nobody else's business.
         settings.home.chmod(0o700)

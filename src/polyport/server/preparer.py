@@ -62,6 +62,7 @@ class ProcessPreparer:
             environment=built.environment | spec.environment,
             folder=str(built.folder),
             artifacts={path: str(folder) for path, folder in zip(sources, folders, strict=True)},
+            paths=tuple(map(str, built.paths)),
         )
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from polyport.engines import backoff
-from polyport.engines.process import folders, launch, logs, processes
+from polyport.engines.process import folders, isolation, launch, logs, processes
+from polyport.engines.process.housing import Housing
 
 NOTHING: Final = "nothing"
 START: Final = "start"
@@ -76,7 +77,7 @@ class Container:
         self.wanted = True
         # what runs
         self.pid: int | None = None
-        self.marks = processes.Marks(folder / folders.BASE)
+        self._housing = Housing(folder)
         self._log = _open_log(entry)
         self._watch = watch
         self._pumps: dict[int, tuple[str, logs.Lines]] = {}
@@ -96,17 +97,26 @@ class Container:
             "version": self.situation.version,
             "phase": self._phase(),
             "pid": self.pid,
-            "session": self.marks.session,
-            "process_started": self.marks.started,
+            "session": self._housing.marks.session,
+            "process_started": self._housing.marks.started,
             "started_at": self.started_at,
             "restarts": self.restarts,
             "last_exit": self.last_exit,
         }
 
+    def foresee(self, wanted: Entry | None) -> None:
+        """If its start is due, has what takes time begin: the starts of several containers then wait together."""
+        if wanted is None or wanted.get("isolation") != isolation.BUBBLEWRAP or self._housing.is_prepared:
+            return
+        if decide(self.situation, wanted["version"], time.monotonic())[0] == START:
+            self._become(wanted)
+            with contextlib.suppress(OSError, isolation.Unavailable):  # its start says so
+                self._housing.prepare(wanted, isolation.BUBBLEWRAP)
+
     def advance(self, wanted: Entry | None, stop_timeout: float, mounted: bool) -> tuple[str, float | None]:
         """Does all that is due now; returns the step it came to rest on and when it wants to be advanced again.
 
-        Raises `isolation.Unavailable` when ``mounted`` asks for what this machine does not allow.
+        Raises `isolation.Unavailable` when ``mounted`` asks for what is not to be had, if it can do without.
         """
         self.wanted = wanted is not None
         version = None if wanted is None else wanted["version"]
@@ -118,10 +128,20 @@ class Container:
             elif step == START and wanted is not None:
                 self._start(wanted, mounted)
             elif step == KILL:
-                processes.send(self._members(), signal.SIGKILL)
+                self._housing.signal(signal.SIGKILL)
                 return step, again
+            elif step == NOTHING and self.situation.alive:
+                times = [at for at in (again, self._housing.keep_relay()) if at is not None]
+                return step, min(times, default=None)
             elif step in (NOTHING, DROP) or not self._sweep(now):
                 return step, again
+
+    def collect(self, pid: int, status: int) -> None:
+        """A child of the supervisor ended, perhaps one of this container's."""
+        if pid == self.pid:
+            self.end(status)
+        else:
+            self._housing.collect(pid)
 
     def end(self, status: int) -> None:
         """Its main process ended with that status of `os.waitpid`."""
@@ -153,8 +173,7 @@ class Container:
         return "backoff" if self.last_exit else "starting"
 
     def _start(self, wanted: Entry, mounted: bool) -> None:
-        if wanted["version"] != self.situation.version:
-            self._become(wanted)
+        self._become(wanted)
         reading = self._start_program(mounted)
         if reading is None:
             return
@@ -163,7 +182,9 @@ class Container:
             self._watch(fd, functools.partial(self._pump, fd))
 
     def _become(self, wanted: Entry) -> None:
-        """Another specification: nothing of the old one counts any more."""
+        """If it is another specification, nothing of the old one counts any more."""
+        if wanted is self.entry or wanted["version"] == self.entry["version"]:
+            return
         if self.situation.version >= 0:
             with contextlib.suppress(OSError):  # better a file too many than no container
                 folders.clear(self.folder)
@@ -176,19 +197,23 @@ class Container:
         """The reading ends of its standard output and error; ``None`` when it could not be started."""
         first = self.started_at is None or self.situation.version != self.entry["version"]
         out, err = os.pipe(), os.pipe()
+        level = _level(self.entry, mounted)
         try:
-            folders.prepare(self.folder, self.entry["folder"], self.entry["artifacts"], mounted)
+            if not self._housing.is_prepared:
+                self._housing.prepare(self.entry, level)
             self._oom_kills = processes.count_oom_kills()
-            self.pid = launch.launch(_program(self.entry, self.folder), out[1], err[1], mounted)
-        except (launch.CannotStart, OSError) as error:
+            self.pid = self._housing.start(out[1], err[1])
+        except (launch.CannotStart, isolation.Unavailable, OSError) as error:
+            self._housing.clear(patient=False)
+            if isinstance(error, isolation.Unavailable) and _may_do_without(self.entry, level):
+                raise
             self._count_start(first)
-            self._plan_restart({"at": time.time(), "reason": str(error)})
-            self._log.note(str(error))
+            self._plan_restart({"at": time.time(), "reason": _explain(error, level)})
+            self._log.note(_explain(error, level))
             return None
         else:
             self._count_start(first)
             self.situation.alive = True
-            self._mark(self.pid)
             os.set_blocking(out[0], False)
             os.set_blocking(err[0], False)
             return out[0], err[0]
@@ -212,27 +237,18 @@ class Container:
 
     def _terminate(self, kill_at: float) -> None:
         self.situation.kill_at = kill_at
-        processes.send(self._members(), signal.SIGTERM)
+        self._housing.signal(signal.SIGTERM)
 
     def _sweep(self, now: float) -> bool:
         """What the main process left behind goes with it, as in a container. True when nothing is left."""
-        left = self._members()
         limit = self.situation.sweep_until
-        if left and limit is not None and now < limit:
-            processes.send(left, signal.SIGKILL)
+        if not self._housing.clear(patient=limit is not None and now < limit):
             return False
         self.situation.sweep_until = None
         self._drain()
         self._close_pumps()
         self._log.note(self._epitaph)
         return True
-
-    def _mark(self, pid: int) -> None:
-        process = processes.read(pid)
-        self.marks.session, self.marks.started = pid, process.started if process else 0
-
-    def _members(self) -> set[int]:
-        return processes.find_members(self.marks)
 
     def _pump(self, fd: int) -> bool:
         """Moves what the container printed into its log. False when there is no more."""
@@ -266,13 +282,20 @@ def _open_log(entry: Entry) -> logs.Log:
     return logs.Log(Path(entry["log"]), entry["log_max_bytes"], entry["log_files"])
 
 
-def _program(entry: Entry, folder: Path) -> launch.Program:
-    """Without model data, the empty model folder is read-only too. So is the image, unless we live inside it."""
-    own_model = str(folder / folders.BASE / folders.MODEL)
-    image = entry["folder"]
-    protected = [image] if image and not folder.is_relative_to(image) else []
-    artifacts = {folders.MODEL: own_model, **entry["artifacts"]}
-    return launch.Program(entry["command"], entry["environment"], folder, artifacts, protected)
+def _level(entry: Entry, mounted: bool) -> str:
+    level: str = entry.get("isolation", isolation.MOUNTS)
+    return isolation.NONE if level == isolation.MOUNTS and not mounted else level
+
+
+def _may_do_without(entry: Entry, level: str) -> bool:
+    """Without mounts only ``/opt/ml`` is missing, unless a user of its own would not find its files."""
+    return level == isolation.MOUNTS and entry.get("user") is None
+
+
+def _explain(error: Exception, level: str) -> str:
+    if isinstance(error, isolation.Unavailable):
+        return f"its isolation ({level}) is not to be had: {error}"
+    return str(error)
 
 
 def _signal_name(number: int) -> str:

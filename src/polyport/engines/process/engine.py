@@ -10,6 +10,7 @@ from polyport.engines import ping as http
 from polyport.engines.contract import Diagnosis, Ping
 from polyport.engines.process import diagnose, files, folders, processes, records
 from polyport.engines.process.guard import Guard
+from polyport.engines.process.isolation import probe
 from polyport.engines.process.ports import Ports
 from polyport.errors import CannotChangeInstance, EngineError
 from polyport.settings import Settings
@@ -42,6 +43,8 @@ class ProcessEngine:
         self._run = self._home / "run"
         self._instances = self._run / "instances"
         self._ports = Ports(settings.port_range)
+        #: What containers get; decided by `open`.
+        self._choice = probe.Choice()
         self._held: dict[str, _Held] = {}
         #: Of instances that are gone, but whose supervisors have yet to end.
         self._retired: set[Guard] = set()
@@ -50,9 +53,13 @@ class ProcessEngine:
         self._scanning: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Raises `EngineError` when the home folder cannot be used."""
+        """Raises `EngineError` when the home folder cannot be used, and `UsageError` when the settings demand an
+        isolation that this machine does not give."""
+        self._choice = probe.choose(self._settings, await asyncio.to_thread(probe.find))
         try:
-            self._instances.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in (self._run, self._instances, self._home / "logs"):
+                folder.mkdir(parents=True, exist_ok=True)
+                folder.chmod(0o700)
             self._poke = files.open_poke(self._run / files.ENGINE_POKE)
             asyncio.get_running_loop().add_reader(self._poke, self._on_poke)
             self._scan()
@@ -81,6 +88,10 @@ class ProcessEngine:
         """See `contract.Engine.apply`. An instance that is being removed cannot be brought back under its id."""
         records.check(instance)
         held = self._held.get(instance.id)
+        if instance.network_isolation and (held is None or not held.spec.instance.network_isolation):
+            problem = self.why_no_network_isolation()
+            if problem:
+                raise EngineError(problem)
         if held is None:
             self._create(instance)
         elif held.spec.stopping:
@@ -124,10 +135,12 @@ class ProcessEngine:
         marks = processes.Marks(base, row.session, row.process_started) if row else None
         return await asyncio.to_thread(diagnose.diagnose, marks, Path(entry.log))
 
+    def why_no_network_isolation(self) -> str:
+        """See `contract.NetworkIsolating`."""
+        return self._choice.network_problem
+
     def _create(self, instance: Instance) -> None:
         """The folder appears whole: it is made under another name, then renamed."""
-        if instance.network_isolation:
-            _log.warning("Instance %s: network isolation has no effect on plain processes.", instance.id)
         spec = self._revise(None, instance)
         folder = self._instances / instance.id
         draft = folder.with_name(f"{files.GONE_PREFIX}{instance.id}.{os.getpid()}")
@@ -185,6 +198,11 @@ class ProcessEngine:
             log=str(records.log_path(self._home, instance, container.hostname)),
             log_max_bytes=self._settings.log_max_bytes,
             log_files=self._settings.log_files,
+            isolation=self._choice.level,
+            user=self._choice.user(port),
+            network_isolation=instance.network_isolation,
+            paths=(*container.paths, *self._settings.container_paths),
+            home=str(self._home),
         )
 
     def _hold(self, folder: Path, spec: records.Spec) -> None:

@@ -1,10 +1,17 @@
-"""The folders of one container: ``work`` (where it starts), ``home``, ``tmp``, ``ml`` (its ``/opt/ml``), ``opt``."""
+"""The folders of one container: ``work`` (where it starts), ``home``, ``tmp``, ``ml`` (its ``/opt/ml``); and of those
+who start it: ``opt`` (where ``/opt`` is rebuilt), ``etc`` (what it sees of ``/etc`` that is its own).
+
+What is made here may be made with more rights than the container has, in folders that it has written to. So no link of
+its making is ever followed.
+"""
 
 import contextlib
 import os
 from pathlib import Path
 
-WORK, HOME, TMP, BASE, STAGE = "work", "home", "tmp", "ml", "opt"
+from polyport.engines.process.isolation import users
+
+WORK, HOME, TMP, BASE, STAGE, ETC = "work", "home", "tmp", "ml", "opt", "etc"
 #: There even when a container has no model data: code lists it before it looks.
 MODEL = "model"
 
@@ -14,19 +21,27 @@ def container_folder(instance: Path, hostname: str) -> Path:
     return instance / "containers" / hostname
 
 
-def prepare(folder: Path, image_folder: str | None, artifacts: dict[str, str], mounted: bool) -> None:
-    """Makes what is missing. ``artifacts`` become empty folders to mount on, links where nothing can be mounted."""
-    for name in (WORK, HOME, TMP, BASE, STAGE):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+def prepare(
+    folder: Path, image_folder: str | None, artifacts: dict[str, str], mounted: bool, user: int | None = None
+) -> None:
+    """Makes what is missing. ``artifacts`` become empty folders to mount on, links where nothing can be mounted.
+
+    Before the container runs: nobody changes these folders meanwhile.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (WORK, HOME, TMP, BASE, STAGE, ETC):
+        (folder / name).mkdir(exist_ok=True)
+    (folder / STAGE).chmod(0o755)
     if image_folder is not None:
         _link_entries(Path(image_folder), folder / WORK)
     for path in {MODEL, *artifacts}:
-        target = folder / BASE / path
-        target.parent.mkdir(parents=True, exist_ok=True)
         if path in artifacts and not mounted:
-            _link(Path(artifacts[path]), target)
+            _link(Path(artifacts[path]), folder / BASE, path)
         else:
-            target.mkdir(mode=0o555, exist_ok=True)
+            _make_place(folder / BASE, path)
+    if user is not None:
+        for name in (WORK, HOME, TMP, BASE):
+            users.give(folder / name, user)
 
 
 def clear(folder: Path) -> None:
@@ -51,8 +66,31 @@ def _link_entries(source: Path, target: Path) -> None:
                 (target / entry.name).symlink_to(entry.path)
 
 
-def _link(source: Path, target: Path) -> None:
+def _make_place(base: Path, path: str) -> None:
+    """An empty folder below ``base``, each part of its path a folder indeed."""
+    *parents, name = path.split("/")
+    _make_real(base, parents)
+    _make_real(base.joinpath(*parents), [name], mode=0o555)
+
+
+def _make_real(base: Path, parts: list[str], mode: int = 0o755) -> None:
+    target = base
+    for part in parts:
+        target = target / part
+        if target.is_symlink() or (target.exists() and not target.is_dir()):
+            target.unlink()
+        if not target.exists():
+            target.mkdir()
+            target.chmod(mode)
+
+
+def _link(source: Path, base: Path, path: str) -> None:
+    *parents, name = path.split("/")
+    _make_real(base, parents)
+    target = base.joinpath(*parents, name)
+    if target.is_symlink() and target.readlink() == source:
+        return
     if target.is_dir() and not target.is_symlink():
-        target.rmdir()
-    if not target.is_symlink():
-        target.symlink_to(source)
+        clear(target)
+    target.unlink(missing_ok=True)
+    target.symlink_to(source)

@@ -96,13 +96,13 @@ class Guard:
 
 def start(folder: Path) -> int:
     """Starts the supervisor of ``folder`` in a session of its own and returns its pid. It inherits nothing but a way to
-    find its libraries; what it says itself goes into the folder."""
+    find its libraries and bubblewrap; what it says itself goes into the folder."""
     command = [sys.executable, "-I", "-m", "polyport.engines.process.supervisor", str(folder)]
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
         sys.executable,
         command,
-        {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
+        {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PATH") if name in os.environ},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(folder / _OUTPUT), flags, 0o600),

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from polyport.domain.instances import Container, ContainerPhase, ContainerState, Exit, Instance, InstanceState
-from polyport.engines.process import files, folders, ports
+from polyport.engines.process import files, folders, isolation, ports
 from polyport.errors import EngineError
 
 HOST = "127.0.0.1"
@@ -34,6 +34,14 @@ class Entry(msgspec.Struct, frozen=True):
     log: str
     log_max_bytes: int
     log_files: int
+    #: Which of the levels of `isolation` it gets, and as which user it runs (``None``: as the server's).
+    isolation: str = isolation.MOUNTS
+    user: int | None = None
+    network_isolation: bool = False
+    #: What else it may read.
+    paths: tuple[str, ...] = ()
+    #: Polyport's home, which it is not to see.
+    home: str = ""
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -115,7 +123,8 @@ def revise(spec: Spec | None, instance: Instance, make: Callable[[Container, int
     ``make(container, version, port)`` builds the others; ``port`` is the one that the container had, if any.
     """
     version = spec.version + 1 if spec else 1
-    asked = {container.hostname: container for container in spec.instance.containers} if spec else {}
+    same_network = spec is not None and spec.instance.network_isolation == instance.network_isolation
+    asked = {container.hostname: container for container in spec.instance.containers} if spec and same_network else {}
     entries = {entry.hostname: entry for entry in spec.containers} if spec else {}
 
     def entry_for(container: Container) -> Entry:

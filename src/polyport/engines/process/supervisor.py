@@ -19,6 +19,7 @@ from typing import Any
 
 from polyport.engines.process import files, folders, isolation, processes
 from polyport.engines.process.container import DROP, Container, Entry
+from polyport.engines.process.isolation import kernel
 
 #: Seconds a successor spends on ending what its predecessor left.
 _LEFTOVERS_LIMIT = 5.0
@@ -74,7 +75,7 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self._leave)
         poke = files.open_poke(self._folder / files.POKE)
         self._watch(poke, functools.partial(self._on_poke, poke))
-        isolation.adopt_orphans()
+        kernel.adopt_orphans()
 
     def _on_poke(self, fd: int) -> None:
         files.drain(fd)
@@ -137,8 +138,7 @@ class Supervisor:
                 if pid == 0:
                     return
                 for container in self._containers.values():
-                    if container.pid == pid:
-                        container.end(status)
+                    container.collect(pid, status)
 
     def _advance(self) -> float | None:
         """One step for each container; the earliest time that one of them wants another."""
@@ -146,6 +146,8 @@ class Supervisor:
         for hostname, entry in wanted.items():
             if hostname not in self._containers:
                 self._containers[hostname] = self._make(entry)
+        for hostname, container in self._containers.items():
+            container.foresee(wanted.get(hostname))
         times = [self._advance_one(container, wanted) for container in list(self._containers.values())]
         return min((at for at in times if at is not None), default=None)
 
