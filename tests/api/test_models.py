@@ -66,7 +66,7 @@ def test_network_isolation_is_off_unless_asked_for(sagemaker):
 def test_network_isolation_is_refused_where_it_cannot_be_kept(plane, sagemaker):
     """Rule: never stored and ignored. Models that do not ask for it are fine."""
     context = dataclasses.replace(plane.context, why_no_network_isolation=lambda: "It needs bubblewrap.")
-    plane.application = app.application(context, lambda: plane.health)
+    plane.application = app.application(context, plane)
     image = {"Image": "first:1"}
     refused = refusal(sagemaker.create_model, ModelName="m", PrimaryContainer=image, EnableNetworkIsolation=True)
     assert refused == "It needs bubblewrap."
