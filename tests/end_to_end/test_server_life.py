@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from polyport.store import schema
 from support.calls import SteadyCaller
 from support.server import Server, call, create_endpoint, wait_for, wait_for_status
 
@@ -226,7 +227,7 @@ def test_a_database_from_a_newer_version_is_refused(server: Server) -> None:
     assert "newer" in text
     assert "Traceback" not in text
     with sqlite3.connect(database) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = (SELECT '0001')")
+        connection.execute("UPDATE alembic_version SET version_num = ?", (schema.HEAD,))
     connection.close()
 
 
