@@ -81,79 +81,83 @@ def test_a_presigned_url_is_served_until_it_expires() -> None:
     assert late[2].startswith("Signature expired: ")
 
 
-GUARDS = {
-    "not signed": (invoke("single"), 403, "MissingAuthenticationTokenException"),
-    "wrong secret": (signed(Credentials("AKIAALICE", "guess")), 403, "InvalidSignatureException"),
-    "unknown key": (signed(User("mallory")), 403, "UnrecognizedClientException"),
-    "wrong service in the scope": (signed(ALICE, service="s3"), 403, "InvalidSignatureException"),
-    "old date": (signed(ALICE, at=time.time() - 420), 403, "InvalidSignatureException"),
-    "future date": (signed(ALICE, at=time.time() + 420), 403, "InvalidSignatureException"),
-    "host not signed": (
-        changed(signed(ALICE), b"SignedHeaders=host;x-amz-date", b"SignedHeaders=x-amz-date"),
-        403,
-        "InvalidSignatureException",
-    ),
-    "another body": (signed(ALICE, body=b"[1]", sent=b"[2]"), 403, "InvalidSignatureException"),
-    "a longer body": (signed(ALICE, body=b"[1]", sent=b"[1] "), 403, "InvalidSignatureException"),
-    "no body": (signed(ALICE, body=b"[1]", sent=b""), 403, "InvalidSignatureException"),
-    "a header added after signing": (
-        signed(ALICE, name="direct", after=[("X-Amzn-SageMaker-Target-Container-Hostname", "second")]),
-        403,
-        "InvalidSignatureException",
-    ),
-    "a session token added after signing": (
-        signed(ALICE, after=[("X-Amz-Security-Token", "token")]),
-        403,
-        "InvalidSignatureException",
-    ),
-    "a signed header twice": (
-        signed(ALICE, X_Amzn_SageMaker_Inference_Id="a", after=[("X-Amzn-SageMaker-Inference-Id", "b")]),
-        400,
-        "MalformedHttpRequestException",
-    ),
-    "Authorization twice": (
-        signed(ALICE, after=[("Authorization", "AWS4-HMAC-SHA256 Credential=x")]),
-        400,
-        "MalformedHttpRequestException",
-    ),
-    "signed by header and query": (
-        changed(signed(ALICE), b"/invocations HTTP", b"/invocations?X-Amz-Signature=0 HTTP"),
-        400,
-        "IncompleteSignatureException",
-    ),
-    "a query parameter of the signature twice": (
-        changed(signed(ALICE, body=b"", presigned=True), b"&X-Amz-Date=", b"&X-Amz-Date=20260101T000000Z&X-Amz-Date="),
-        400,
-        "IncompleteSignatureException",
-    ),
-    "an overlong Authorization": (
-        changed(signed(ALICE), b"Signature=", b"Signature=" + b"0" * 5000),
-        400,
-        "IncompleteSignatureException",
-    ),
-    "an unknown algorithm": (
-        changed(signed(ALICE), b"AWS4-HMAC-SHA256", b"AWS4-HMAC-SHA1"),
-        400,
-        "IncompleteSignatureException",
-    ),
-    "a password": (invoke("single", Authorization="Basic cm9vdDpyb290"), 400, "IncompleteSignatureException"),
-    "an unsigned payload in the clear": (
-        signed(ALICE, X_Amz_Content_SHA256="UNSIGNED-PAYLOAD"),
-        403,
-        "InvalidSignatureException",
-    ),
-    "a payload in signed chunks": (
-        signed(ALICE, X_Amz_Content_SHA256="STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),
-        403,
-        "InvalidSignatureException",
-    ),
-}
+def guards() -> dict[str, tuple[bytes, int, str]]:
+    """What is refused, with status and code. Signed when it is needed: a signature is good for minutes."""
+    return {
+        "not signed": (invoke("single"), 403, "MissingAuthenticationTokenException"),
+        "wrong secret": (signed(Credentials("AKIAALICE", "guess")), 403, "InvalidSignatureException"),
+        "unknown key": (signed(User("mallory")), 403, "UnrecognizedClientException"),
+        "wrong service in the scope": (signed(ALICE, service="s3"), 403, "InvalidSignatureException"),
+        "old date": (signed(ALICE, at=time.time() - 420), 403, "InvalidSignatureException"),
+        "future date": (signed(ALICE, at=time.time() + 420), 403, "InvalidSignatureException"),
+        "host not signed": (
+            changed(signed(ALICE), b"SignedHeaders=host;x-amz-date", b"SignedHeaders=x-amz-date"),
+            403,
+            "InvalidSignatureException",
+        ),
+        "another body": (signed(ALICE, body=b"[1]", sent=b"[2]"), 403, "InvalidSignatureException"),
+        "a longer body": (signed(ALICE, body=b"[1]", sent=b"[1] "), 403, "InvalidSignatureException"),
+        "no body": (signed(ALICE, body=b"[1]", sent=b""), 403, "InvalidSignatureException"),
+        "a header added after signing": (
+            signed(ALICE, name="direct", after=[("X-Amzn-SageMaker-Target-Container-Hostname", "second")]),
+            403,
+            "InvalidSignatureException",
+        ),
+        "a session token added after signing": (
+            signed(ALICE, after=[("X-Amz-Security-Token", "token")]),
+            403,
+            "InvalidSignatureException",
+        ),
+        "a signed header twice": (
+            signed(ALICE, X_Amzn_SageMaker_Inference_Id="a", after=[("X-Amzn-SageMaker-Inference-Id", "b")]),
+            400,
+            "MalformedHttpRequestException",
+        ),
+        "Authorization twice": (
+            signed(ALICE, after=[("Authorization", "AWS4-HMAC-SHA256 Credential=x")]),
+            400,
+            "MalformedHttpRequestException",
+        ),
+        "signed by header and query": (
+            changed(signed(ALICE), b"/invocations HTTP", b"/invocations?X-Amz-Signature=0 HTTP"),
+            400,
+            "IncompleteSignatureException",
+        ),
+        "a query parameter of the signature twice": (
+            changed(
+                signed(ALICE, body=b"", presigned=True), b"&X-Amz-Date=", b"&X-Amz-Date=20260101T000000Z&X-Amz-Date="
+            ),
+            400,
+            "IncompleteSignatureException",
+        ),
+        "an overlong Authorization": (
+            changed(signed(ALICE), b"Signature=", b"Signature=" + b"0" * 5000),
+            400,
+            "IncompleteSignatureException",
+        ),
+        "an unknown algorithm": (
+            changed(signed(ALICE), b"AWS4-HMAC-SHA256", b"AWS4-HMAC-SHA1"),
+            400,
+            "IncompleteSignatureException",
+        ),
+        "a password": (invoke("single", Authorization="Basic cm9vdDpyb290"), 400, "IncompleteSignatureException"),
+        "an unsigned payload in the clear": (
+            signed(ALICE, X_Amz_Content_SHA256="UNSIGNED-PAYLOAD"),
+            403,
+            "InvalidSignatureException",
+        ),
+        "a payload in signed chunks": (
+            signed(ALICE, X_Amz_Content_SHA256="STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),
+            403,
+            "InvalidSignatureException",
+        ),
+    }
 
 
-@pytest.mark.parametrize("case", GUARDS)
+@pytest.mark.parametrize("case", guards())
 def test_each_guard_of_a_signature_fires(case: str) -> None:
     """Whatever is wrong: AWS's own code, a request id, an accurate date, and no container hears of it."""
-    request, status, code = GUARDS[case]
+    request, status, code = guards()[case]
     reply = ask(world(), request)
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (status, code)
     assert reply.headers["x-amzn-requestid"]
