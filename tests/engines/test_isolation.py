@@ -124,6 +124,25 @@ def test_a_hostile_container_reaches_nothing_of_others(process_lab: ProcessLab, 
         assert len(pids) <= 5
 
 
+def test_without_isolation_the_same_program_reaches_what_it_tries(tmp_path: Path) -> None:
+    """The attempts are good ones: what stops them elsewhere is the isolation. (This one kills nobody.)"""
+    lab = ProcessLab(tmp_path, "none")
+    home, image = tmp_path / "home", tmp_path / "image"
+    for folder in (home / "run", home / "logs" / "x", image):
+        folder.mkdir(parents=True)
+    for path in (home / "polyport.db", home / "keys.key", image / "serve.py"):
+        path.write_text(KEY)
+    told = attempts(home, image, home, os.getpid(), os.getpid())
+    names = ("read database", "read key", "list neighbour", "read environment of server", "write image file")
+    chosen = {**{name: told[name] for name in names}, "kill server": told["kill server"]}
+    runs = [TRY.replace("TOLD", repr(chosen)).replace("HOME", repr(str(home)))]
+    tried = see(lab, lab.container("first", runs=runs))
+    lab.clean()
+    assert os.getpid() in tried.pop("processes")
+    assert "polyport.db" in tried.pop("homes")[0]
+    assert tried == dict.fromkeys(chosen, 0)
+
+
 def test_a_sandbox_shows_what_was_listed_and_nothing_else(sandbox_lab: ProcessLab, tmp_path: Path) -> None:
     """No home folders, no /var, no /run; a root that cannot be written to; a host name of its own; its own /dev."""
     extra = tmp_path / "extra"
