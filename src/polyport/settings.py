@@ -162,6 +162,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "Empty: from the folder `buckets/BUCKET` in the home."
         ),
     ] = ""
+    file_model_data: Annotated[
+        str,
+        Meta(
+            pattern=r"^(auto|on|off)$",
+            description=(
+                "Whether `file://` model data may be read, which is whatever file the server can read. `auto`: only "
+                "while the server listens on a loopback address."
+            ),
+        ),
+    ] = "auto"
     max_model_bytes: Annotated[
         Bytes, _doc("The most that one model archive may unpack to, in bytes; guards the disk against bombs.")
     ] = 64 * 1024**3

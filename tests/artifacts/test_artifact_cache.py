@@ -250,6 +250,22 @@ def test_a_wrong_prefix_says_what_is_wrong(
     assert leftovers() == []
 
 
+def test_files_are_no_model_data_where_that_is_turned_off(settings: Settings, tmp_path: Path) -> None:
+    """Whoever may create models would read whatever the server can; buckets are still read."""
+    (tmp_path / "notes.tar.gz").write_bytes(b"\x1f\x8b secret")
+    (settings.buckets / "models").mkdir(parents=True, exist_ok=True)
+    (settings.buckets / "models" / "m.tar.gz").write_bytes(b"\x1f\x8b")
+
+    async def body() -> None:
+        cache = Cache(settings, takes_files=False)
+        with pytest.raises(ArtifactError, match="the setting file_model_data"):
+            await cache.check(ModelSource(f"file://{tmp_path}/notes.tar.gz"))
+        await cache.check(ModelSource("s3://models/m.tar.gz"))
+        await cache.close()
+
+    asyncio.run(body())
+
+
 @pytest.mark.parametrize("start", ["home", "link"])
 @pytest.mark.parametrize(
     "path",

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from polyport.store import schema
 from support.calls import SteadyCaller
 from support.server import Server, call, create_endpoint, wait_for, wait_for_status
 

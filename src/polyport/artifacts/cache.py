@@ -36,8 +36,10 @@ MAX_FETCHES = 8
 class Cache:
     """Fetches model data once, however many ask for it at the same time."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, takes_files: bool = True) -> None:
+        """``takes_files``: whether ``file://`` may be named."""
         self.settings = settings
+        self._takes_files = takes_files
         self.root = settings.home / "cache" / "artifacts"
         self.staging = self.root / "staging"
         self.index = self.root / "index"
@@ -139,6 +141,8 @@ class Cache:
         match locations.parse(source.url):
             case locations.Web(url):
                 return web.Page(url, prefix=prefix)
+            case locations.File(_) if not self._takes_files:
+                raise ArtifactError("file:// model data is turned off here (the setting file_model_data)")
             case locations.File(path):
                 real = local.real_path(Path(path))
                 if prefix:

@@ -51,7 +51,7 @@ class Control:
         self.is_fake = settings.engine == "fake"
         self.store = Store(sqlite_url(settings.home / "polyport.db"))
         self.registry = Registry(settings.home)
-        self.cache = Cache(settings)
+        self.cache = Cache(settings, takes_files=_takes_files(settings))
         self.engine = catalog.create(settings)
         self.reconciler = Reconciler(
             rows=self.store,
@@ -189,6 +189,12 @@ def _audit_log(settings: Settings) -> AuditLog | None:
     if not settings.audit_log:
         return None
     return AuditLog(settings.home / settings.audit_log, settings.audit_max_bytes, settings.audit_files)
+
+
+def _takes_files(settings: Settings) -> bool:
+    if settings.file_model_data == "auto":
+        return is_loopback(settings.host)
+    return settings.file_model_data == "on"
 
 
 def _is_usual(settings: Settings) -> bool:
