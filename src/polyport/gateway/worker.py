@@ -21,6 +21,7 @@ import uvloop
 from polyport.domain.routes import RouteTable
 from polyport.gateway.channel import Channel
 from polyport.gateway.gateway import Gateway, tcp_pool, unix_pool
+from polyport.gateway.heap import Heap
 from polyport.gateway.options import Options
 from polyport.gateway.tls import HANDSHAKE_TIMEOUT, Certificate
 
@@ -30,8 +31,6 @@ BACKLOG = 1024
 #: Exit status when starting again would not help (EX_CONFIG).
 EXIT_USAGE = 78
 PR_SET_PDEATHSIG = 1
-M_TRIM_THRESHOLD = -1
-M_MMAP_THRESHOLD = -3
 #: Open files that are no connection of an invocation.
 RESERVED_FILES = 128
 
@@ -43,6 +42,7 @@ class Worker:
         self._options = options
         self._loop = loop
         self._listener = listener
+        self._heap = Heap()
         self._certificate: Certificate | None = None
         if options.tls_cert:
             self._certificate = Certificate(options.tls_cert, options.tls_key, options.tls_client_ca)
@@ -139,6 +139,7 @@ class Worker:
         if self._options.parent and os.getppid() != self._options.parent:
             self.stop()
         self.gateway.sweep()
+        self._heap.give_back()
         if self._certificate is not None:
             self._certificate.refresh()
         if self._server is not None and not self._stopping.is_set() and self._listener.fileno() < 0:
@@ -183,14 +184,6 @@ def most_connections(wanted: int) -> int:
     return most
 
 
-def keep_heap() -> None:
-    """Let malloc (glibc's; elsewhere nothing happens) reuse the memory of a body's pieces. Left alone it asks the
-    kernel for each anew and gives it back at once, and for large bodies a third of the time goes to page faults."""
-    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, 1024 * 1024)
-        libc.mallopt(M_TRIM_THRESHOLD, 2 * 1024 * 1024)
-
-
 def follow(parent: int) -> None:
     """Get SIGTERM when the parent ends, however it ends (Linux; elsewhere the tick looks)."""
     if sys.platform.startswith("linux"):
@@ -214,7 +207,6 @@ def run(options: Options) -> int:
     if options.parent:
         follow(options.parent)
     allow_many_files()
-    keep_heap()
     try:
         listener = bind(options.host, options.port)
     except OSError as error:
