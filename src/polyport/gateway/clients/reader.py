@@ -199,6 +199,10 @@ class Reader(asyncio.Protocol):
             elif not self._in_head:
                 self._pass_by()
 
+    def _is_head(self) -> bool:
+        """Whether what could not be read was a HEAD request: its answer has no body, not even an error's."""
+        return self._parser.get_method() == b"HEAD"
+
     def _is_late(self) -> bool:
         """Whether a request was begun and does not get on."""
         if not self._in_head:

@@ -20,6 +20,8 @@ MAX_IDLE = 128
 IDLE_SWEEPS = 60
 #: Why there is no connection when that is no fault of whom it was for.
 STARVED = "this worker has too many open files"
+#: Of the name Transfer-Encoding.
+_CODING_LENGTH = 17
 _STARVING = (errno.EMFILE, errno.ENFILE)
 
 
@@ -281,6 +283,8 @@ class Upstream(asyncio.Protocol):
                 raise ValueError("it switches protocols")
             self.headers = []
             return
+        if any(len(name) == _CODING_LENGTH and _is_coded(name, value) for name, value in headers):
+            raise ValueError("its Transfer-Encoding is not chunked")
         self.status = status
         self._is_last = not parser.should_keep_alive()
 
@@ -377,3 +381,9 @@ class Upstream(asyncio.Protocol):
     def _drop(self) -> None:
         self.pool.forget(self)
         self.transport.abort()
+
+
+def _is_coded(name: bytes, value: bytes) -> bool:
+    """Whether a header tells of a coding besides chunks. The parser takes them for chunks alone, and what is in them
+    would be passed on as if it were plain."""
+    return name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked"
