@@ -128,11 +128,9 @@ def answers(raw: bytes, asked: list[strict.Request]) -> list[strict.Answer]:
     """The final answers. Raises `Finding` when they are not well-formed HTTP, or one is missing its end."""
     found: list[strict.Answer] = []
     while raw:
-        # One that is no request may have been one for a HEAD; nothing comes after its error.
-        is_last = len(found) >= len(asked) and raw.endswith(b"\r\n\r\n")
-        is_bodyless = is_last or (len(found) < len(asked) and asked[len(found)].method == b"HEAD")
+        method = asked[len(found)].method if len(found) < len(asked) else b""
         try:
-            one, raw = strict.answer(raw, is_bodyless=is_bodyless, is_over=True)
+            one, raw = _next(raw, method)
         except (strict.Malformed, strict.Incomplete) as error:
             require(False, f"answered with what is no HTTP ({error!r}): {raw[:300]!r}")
         if one.status >= 200:
@@ -141,6 +139,15 @@ def answers(raw: bytes, asked: list[strict.Request]) -> list[strict.Answer]:
         else:
             require(one.status == 100, f"an interim answer {one.status}")
     return found
+
+
+def _next(raw: bytes, method: bytes) -> tuple[strict.Answer, bytes]:
+    is_malformed = b"\r\nx-amzn-ErrorType: MalformedHttpRequestException\r\n" in raw.partition(b"\r\n\r\n")[0]
+    if is_malformed:
+        # Whether it was a HEAD is known from its target on. Nothing comes after its error, so nothing is mistaken.
+        one, rest = strict.answer(raw, is_bodyless=True)
+        return (one, rest) if not rest else strict.answer(raw)
+    return strict.answer(raw, is_bodyless=method == b"HEAD", is_over=True)
 
 
 def essence(one: strict.Answer | strict.Request) -> tuple[object, ...]:

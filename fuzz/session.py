@@ -106,7 +106,9 @@ def _guided(chosen: Target, plan: Plan, folder: Path, is_over: threading.Event) 
         status = process.wait()
     text = (folder / "log").read_text(errors="replace")
     report = _read(chosen.name, text, time.monotonic() - began)
-    report.found = sorted(path for path in set((folder / "found").iterdir()) - before if path.name.startswith(_PREFIXES))
+    report.found = sorted(
+        path for path in set((folder / "found").iterdir()) - before if path.name.startswith(_PREFIXES)
+    )
     if status and not report.found:
         report.trouble = f"ended with {status}: {text[-2000:]}"
     return report

@@ -128,6 +128,6 @@ def _statement(pieces: dict[bytes, bytes], timestamp: bytes, expires: int | None
     signature = pieces.get(b"Signature", b"")
     if match is None or not _HEX.fullmatch(signature):
         return None
-    named = (part.decode("latin-1") for part in match.groups())
+    key_id, date, region, service = (part.decode("latin-1") for part in match.groups())
     signed = tuple(pieces.get(b"SignedHeaders", b"").split(b";"))
-    return Statement(*named, signed, signature, timestamp, expires)
+    return Statement(key_id, date, region, service, signed, signature, timestamp, expires)

@@ -47,6 +47,7 @@ _CALLS = {
     LEGACY: (fakes.invoke("single").replace(b"HTTP/1.1", b"HTTP/1.0"), 1),
 }
 _OK = fakes.answer(b"ok")
+CHUNKS = b"3\r\nabc\r\n5;x\r\ndefgh\r\n0\r\nA: b\r\n\r\n"
 
 
 class Outcome(NamedTuple):
@@ -169,7 +170,9 @@ def _judge(outcome: Outcome, mode: int, ending: int, said: bytes) -> None:
 
 def _has_failed(answer: strict.Answer, mode: int) -> bool:
     """Whether a stream tells that it is not whole."""
-    return mode == STREAM and answer.status == 200 and any(":exception-type" in frame.headers for frame in _frames(answer))
+    return (
+        mode == STREAM and answer.status == 200 and any(":exception-type" in frame.headers for frame in _frames(answer))
+    )
 
 
 def _said(said: bytes, ending: int) -> tuple[strict.Answer | None, bytes]:
@@ -212,13 +215,13 @@ def _seeds() -> list[bytes]:
         fakes.answer(b"{}", X_Amzn_SageMaker_Session_Id="id; Expires=soon", Connection="close"),
         fakes.answer(b"no", "400 Bad Request", Content_Type="text/plain"),
         fakes.answer(b"no", "503 "),
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n5;x\r\ndefgh\r\n"
-        b"0\r\nA: b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS,
         b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nuntil the end",
         b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
         b"HTTP/1.1 100 Continue\r\n\r\n" + fakes.answer(b"abcdefgh"),
         fakes.answer(b"hi") + b"rest",
         fakes.answer(b"hi") * 2,
+        fakes.answer(b"hi", Set_Cookie="a=b", Trailer="A", X_Amzn_SageMaker_Closed_Session_Id="s"),
         b"HTTP/1.1 204 No Content\r\n\r\n",
         b"HTTP/1.1 304 Not Modified\r\nETag: a\r\n\r\n",
     ]
@@ -226,7 +229,21 @@ def _seeds() -> list[bytes]:
 
 
 TOKENS = (
-    *(b"\r\n", b"\r\n\r\n", b"\n", b"\r", b"\0", b": ", b" ", b"\t", b"HTTP/1.1 ", b"HTTP/1.0 ", b"200 OK", b"204", b"304"),
+    *(
+        b"\r\n",
+        b"\r\n\r\n",
+        b"\n",
+        b"\r",
+        b"\0",
+        b": ",
+        b" ",
+        b"\t",
+        b"HTTP/1.1 ",
+        b"HTTP/1.0 ",
+        b"200 OK",
+        b"204",
+        b"304",
+    ),
     *(b"100 Continue", b"101 Switching", b"103 ", b"500 ", b"Content-Length: 2\r\n", b"Content-Length: ", b"0x2"),
     *(b"Transfer-Encoding: chunked\r\n", b"gzip, chunked", b"0\r\n\r\n", b"ffffffff", b"18446744073709551615"),
     *(b"Connection: close\r\n", b"keep-alive", b"Upgrade: x\r\n", b"Content-Type: ", b"X-Amzn-SageMaker-Session-Id: "),

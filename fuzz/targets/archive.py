@@ -202,16 +202,56 @@ def _seeds() -> list[bytes]:
         [_line(file, "n" * 120), _line(file, "d/" * 60 + "x"), _line(file, "\u00e4" * 60)],
         [_line(file, "a"), _line(file, "a"), _line(file, "a/b"), _line(folder, "a")],
     ]
-    made = [pack(b"\n".join(recipe), RECIPE, form, damage, 0, 100, 7) for recipe in recipes for form in range(3) for damage in range(3)]
+    made = [
+        pack(b"\n".join(recipe), RECIPE, form, damage, 0, 100, 7)
+        for recipe in recipes
+        for form in range(3)
+        for damage in range(3)
+    ]
     tars = [_tar(b"\n".join(recipe), tarfile.PAX_FORMAT)[: 4 * BLOCK] + bytes(2 * BLOCK) for recipe in recipes[:3]]
     made += [pack(one, TAR) for one in tars] + [pack(gzip.compress(one, 1, mtime=0), GZIP) for one in tars]
     return [*made, pack(zlib.compress(tars[0]), GZIP), pack(b"", GZIP)]
 
 
 TOKENS = (
-    *(b"\n", b";", b"/", b"..", b"../", b".", b"./", b"//", b"\0", b" ", b"=", b"path=", b"linkpath=", b"size=", b"-1", b"0"),
-    *(b"GNU.sparse.map=", b"GNU.sparse.realsize=", b"hdrcharset=BINARY", b"mtime=nan", b"uid=9", b"a", b"a/b", b"neighbour/secret"),
-    *(b"../neighbour", b"../../a/link", b"/etc/passwd", b"ustar\x0000", b"ustar  \0", b"\x80\0\0\0", b"\xff" * 12, b"\0" * 512),
+    *(
+        b"\n",
+        b";",
+        b"/",
+        b"..",
+        b"../",
+        b".",
+        b"./",
+        b"//",
+        b"\0",
+        b" ",
+        b"=",
+        b"path=",
+        b"linkpath=",
+        b"size=",
+        b"-1",
+        b"0",
+    ),
+    *(
+        b"GNU.sparse.map=",
+        b"GNU.sparse.realsize=",
+        b"hdrcharset=BINARY",
+        b"mtime=nan",
+        b"uid=9",
+        b"a",
+        b"a/b",
+        b"neighbour/secret",
+    ),
+    *(
+        b"../neighbour",
+        b"../../a/link",
+        b"/etc/passwd",
+        b"ustar\x0000",
+        b"ustar  \0",
+        b"\x80\0\0\0",
+        b"\xff" * 12,
+        b"\0" * 512,
+    ),
     *(b"\x1f\x8b", b"000", b"111", b"211", b"311", b"7777777"),
 )
 TARGET = Target("archive", check, _seeds, TOKENS, longest=8192)

@@ -105,9 +105,7 @@ def _check_decisions(found: Document) -> None:
         _check_actions(request, statement)
 
 
-def _check_agreement(
-    decision: evaluate.Decision, request: Request, caller: Principal, policies: Policies
-) -> None:
+def _check_agreement(decision: evaluate.Decision, request: Request, caller: Principal, policies: Policies) -> None:
     traced = trace.trace(request, caller, policies)
     require(len(traced) == len(policies.statements), "a statement is not traced")
     for each in traced:
@@ -144,7 +142,9 @@ def _seeds() -> list[bytes]:
     invoke = {"Effect": "Allow", "Action": "sagemaker:InvokeEndpoint", "Resource": ENDPOINT}
     texts = [
         _policy(invoke),
-        _policy({**invoke, "Action": ["sagemaker:Invoke*", "iam:?"], "Resource": ["*", "arn:aws:sagemaker:*:*:endpoint/?*"]}),
+        _policy(
+            {**invoke, "Action": ["sagemaker:Invoke*", "iam:?"], "Resource": ["*", "arn:aws:sagemaker:*:*:endpoint/?*"]}
+        ),
         _policy({"Effect": "Deny", "NotAction": "*:*", "NotResource": "arn:aws:s3:::*", "Sid": "a"}),
         _policy({**invoke, "Resource": "arn:aws:sagemaker:*:*:endpoint/${aws:username, 'x'}*"}, version="2008-10-17"),
         _policy({**invoke, "Principal": {"AWS": [OWN, f"arn:aws:iam::{OWN}:user/ann"], "Service": "s3.amazonaws.com"}}),
@@ -172,10 +172,38 @@ def _seeds() -> list[bytes]:
 TOKENS = tuple(
     token.encode()
     for token in chain(
-        ("{", "}", "[", "]", '"', ",", ":", "*", "?", "${", "}", "\\u0000", "\\ud800", "\n", " ", "null", "true", "1e999"),
+        (
+            "{",
+            "}",
+            "[",
+            "]",
+            '"',
+            ",",
+            ":",
+            "*",
+            "?",
+            "${",
+            "}",
+            "\\u0000",
+            "\\ud800",
+            "\n",
+            " ",
+            "null",
+            "true",
+            "1e999",
+        ),
         ('"Version"', '"2012-10-17"', '"2008-10-17"', '"Statement"', '"Effect"', '"Allow"', '"Deny"', '"Id"', '"Sid"'),
         ('"Action"', '"NotAction"', '"Resource"', '"NotResource"', '"Principal"', '"NotPrincipal"', '"Condition"'),
-        ('"AWS"', '"Service"', "ForAnyValue:", "ForAllValues:", "IfExists", "StringLike", "StringEquals", "StringNotLike"),
+        (
+            '"AWS"',
+            '"Service"',
+            "ForAnyValue:",
+            "ForAllValues:",
+            "IfExists",
+            "StringLike",
+            "StringEquals",
+            "StringNotLike",
+        ),
         ("NumericEquals", "DateLessThan", "IpAddress", "NotIpAddress", "Bool", "Null", "ArnLike", "BinaryEquals"),
         ("aws:username", "aws:SourceIp", "aws:CurrentTime", "aws:PrincipalArn", "aws:TagKeys", "aws:RequestTag/Size"),
         ("sagemaker:InvokeEndpoint", "sts:AssumeRole", ENDPOINT, OWN, "*a*a*a*a", "::ffff:10.0.0.1/96", "9" * 400),

@@ -77,7 +77,9 @@ def _check_claim(claim: Claim, target: bytes, headers: signatures.Headers) -> No
     require(claim.signature.decode() not in repr(claim), "a signature is shown")
     if claim.expires is not None:
         require(1 <= claim.expires <= claims.MAX_EXPIRES, f"good for {claim.expires} seconds")
-        require(b"X-Amz-Signature=" in target and all(name.lower() != b"authorization" for name, _ in headers), "two ways")
+        require(
+            b"X-Amz-Signature=" in target and all(name.lower() != b"authorization" for name, _ in headers), "two ways"
+        )
 
 
 def _check_verified(
@@ -136,19 +138,56 @@ def _seeds() -> list[bytes]:
         signed.signed(ALICE, at=NOW, X_Amz_Security_Token="t" * 40),
     ]
     dated = b"Fri, 02 Jan 2026 12:15:00 GMT"
-    by_date = made[0].replace(b"X-Amz-Date: 20260102T121500Z", b"X-Amz-Date: " + dated).replace(
-        b"host;x-amz-date", b"date;host"
+    by_date = (
+        made[0]
+        .replace(b"X-Amz-Date: 20260102T121500Z", b"X-Amz-Date: " + dated)
+        .replace(b"host;x-amz-date", b"date;host")
     )
     return [pack(_wire(one), 0, secure, 0) for one in made for secure in range(2)] + [pack(_wire(by_date), 0, 0, 1)]
 
 
 TOKENS = (
-    *(b"\n", b"\n\n", b": ", b"Authorization: ", b"AWS4-HMAC-SHA256 ", b"Credential=", b"SignedHeaders=", b"Signature="),
-    *(b", ", b"/aws4_request", b"/sagemaker/", b"20260102", b"us-east-1", b"AKIAALICE", b"host;x-amz-date", b"date;host"),
+    *(
+        b"\n",
+        b"\n\n",
+        b": ",
+        b"Authorization: ",
+        b"AWS4-HMAC-SHA256 ",
+        b"Credential=",
+        b"SignedHeaders=",
+        b"Signature=",
+    ),
+    *(
+        b", ",
+        b"/aws4_request",
+        b"/sagemaker/",
+        b"20260102",
+        b"us-east-1",
+        b"AKIAALICE",
+        b"host;x-amz-date",
+        b"date;host",
+    ),
     *(b"X-Amz-Date: ", b"Date: ", b"20260102T121500Z", b"Fri, 02 Jan 2026 12:15:00 GMT", b"20260230T256199Z", b"-0000"),
     *(b"X-Amz-Security-Token: ", b"X-Amz-Content-SHA256: ", b"UNSIGNED-PAYLOAD", b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),
-    *(b"?", b"&", b"=", b"%", b"%2F", b"%00", b"X-Amz-Algorithm=AWS4-HMAC-SHA256", b"X-Amz-Credential=", b"X-Amz-Date="),
-    *(b"X-Amz-Expires=", b"604800", b"X-Amz-SignedHeaders=host", b"X-Amz-Signature=", b"X-Amz-Security-Token=", b"00010101"),
+    *(
+        b"?",
+        b"&",
+        b"=",
+        b"%",
+        b"%2F",
+        b"%00",
+        b"X-Amz-Algorithm=AWS4-HMAC-SHA256",
+        b"X-Amz-Credential=",
+        b"X-Amz-Date=",
+    ),
+    *(
+        b"X-Amz-Expires=",
+        b"604800",
+        b"X-Amz-SignedHeaders=host",
+        b"X-Amz-Signature=",
+        b"X-Amz-Security-Token=",
+        b"00010101",
+    ),
     *(b"0" * 64, b"//", b"/./", b"/../", b"~", b"+", b"\xff", b"\0", b"99991231T235959Z"),
 )
 TARGET = Target("signature", check, _seeds, TOKENS)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from fuzz.choices import Choices, pack
-from fuzz.fakes import fakes
+from fuzz.fakes import fakes, signed
 from fuzz.findings import no_errors_logged, require
 from fuzz.target import Target
 from polyport.access.tokens import Sealer, Session
@@ -67,7 +67,7 @@ def _check_sealed(plain: bytes) -> None:
 def _check_worker(frame: bytes) -> None:
     """A gateway goes on by the table that it had, or by the new one."""
     world = fakes.World(fakes.single())
-    before = world.gateway.index
+    before, pool = world.gateway.index, world.pool(1)
     taken: list[RouteTable] = []
 
     def take(table: RouteTable) -> int:
@@ -84,10 +84,11 @@ def _check_worker(frame: bytes) -> None:
         if "cannot be used" not in str(error):
             raise
     if not taken:
-        require(world.gateway.index is before, "half of a table is used")
+        require(world.gateway.index is before and world.gateway.guard is None, "half of a table is used")
         client = world.connect()
         client.receive(fakes.invoke("single"))
-        world.pool(1).accept().receive(fakes.OK)
+        require(pool.users, "after a frame that was left, calls do not go where they went")
+        pool.accept().receive(fakes.OK)
         require(fakes.Reply(client.take()).status == 200, "a gateway serves no more after a frame that it left")
 
 
@@ -144,6 +145,9 @@ def _seeds() -> list[bytes]:
     encode = msgspec.msgpack.encode
     sealed = Sealer(KEY).seal(SESSION).encode()
     table = RouteTable(3, fakes.OPEN, (fakes.single(), fakes.direct(), fakes.serial()), (("1", "r", "n", "Creating"),))
+    moved = fakes.endpoint("single", fakes.variant(fakes.instance("i1", 2)))
+    impossible = fakes.endpoint("another", fakes.variant(fakes.instance("i9", 3), hostnames=("a", "b")))
+    unusable = signed.table(token_key="no key of Fernet's")  # noqa: S106  # nobody's
     messages = [Hello("w", 1), Acknowledge(1, ("i",)), Unreachable("i", "h", "r"), Refused((b"{}",), 1)]
     frames = b"\n\n".join(map(encode, messages))
     return [
@@ -153,6 +157,8 @@ def _seeds() -> list[bytes]:
         pack(encode(SESSION), PLAIN),
         pack(encode(Publish(table)), TO_WORKER),
         pack(encode(Publish(RouteTable(3, fakes.OPEN))), TO_WORKER),
+        pack(encode(Publish(msgspec.structs.replace(table, access=unusable))), TO_WORKER),
+        pack(encode(Publish(msgspec.structs.replace(table, endpoints=(moved, impossible)))), TO_WORKER),
         # Nested without end, where nothing is expected.
         pack(b"\x83\xa4type\xa7publish\xa1x" + b"\x91" * 1500 + b"\xc0", TO_WORKER),
         pack(b"\x82\xa1x" + b"\x91" * 1500 + b"\xc0", PLAIN),
@@ -164,9 +170,48 @@ def _seeds() -> list[bytes]:
 
 
 TOKENS = (
-    *(b"\n\n", b"\x91" * 64, b"\x81\xa4type", b"\xa5hello", b"\xa7publish", b"\xa3ack", b"\xabunreachable", b"\xa7refused"),
-    *(b"\xc0", b"\xc2", b"\xcb\x7f\xf8\0\0\0\0\0\0", b"\xcf" + b"\xff" * 8, b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff"),
-    *(b"\xd9\xff", b"\xc7\x0c\xff", b"\xd6\xff", b"\xa1\xff", b"=", b"-", b"_", b"gAAAAA", b"version", b"endpoints", b"mode"),
-    *(b"Direct", b"Serial", b"hostnames", b"instances", b"weight", b"access", b"is_open", b"keys", b"token_key", b"grantees"),
+    *(
+        b"\n\n",
+        b"\x91" * 64,
+        b"\x81\xa4type",
+        b"\xa5hello",
+        b"\xa7publish",
+        b"\xa3ack",
+        b"\xabunreachable",
+        b"\xa7refused",
+    ),
+    *(
+        b"\xc0",
+        b"\xc2",
+        b"\xcb\x7f\xf8\0\0\0\0\0\0",
+        b"\xcf" + b"\xff" * 8,
+        b"\xdf\xff\xff\xff\xff",
+        b"\xdb\xff\xff\xff\xff",
+    ),
+    *(
+        b"\xd9\xff",
+        b"\xc7\x0c\xff",
+        b"\xd6\xff",
+        b"\xa1\xff",
+        b"=",
+        b"-",
+        b"_",
+        b"gAAAAA",
+        b"version",
+        b"endpoints",
+        b"mode",
+    ),
+    *(
+        b"Direct",
+        b"Serial",
+        b"hostnames",
+        b"instances",
+        b"weight",
+        b"access",
+        b"is_open",
+        b"keys",
+        b"token_key",
+        b"grantees",
+    ),
 )
 TARGET = Target("tokens", check, _seeds, TOKENS)

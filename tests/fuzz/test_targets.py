@@ -2,21 +2,22 @@
 watches is broken."""
 
 import contextlib
-import os
+import hashlib
 import random
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import fuzz.target
 import pytest
+from fuzz.choices import Choices, cut, pack
+from fuzz.target import NAMES, Target
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import fuzz.target
 from fuzz import __main__ as command
 from fuzz import blind, session, shrink
-from fuzz.choices import Choices, cut, pack
-from fuzz.target import NAMES, Target
 from polyport.access.tokens import Sealer
 from polyport.artifacts import archives, tree
 from polyport.aws import claims, sigv4
@@ -48,7 +49,9 @@ def inputs(target: Target) -> st.SearchStrategy[bytes]:
 
     changes = st.builds(changed, st.sampled_from(seeds), st.integers(0, 2**32), st.integers(0, 6))
     pieces = st.lists(st.sampled_from(target.tokens) | st.binary(max_size=4), max_size=20).map(b"".join)
-    chosen = st.builds(lambda payload, numbers: pack(payload, *numbers), pieces, st.lists(st.integers(0, 255), max_size=8))
+    chosen = st.builds(
+        lambda payload, numbers: pack(payload, *numbers), pieces, st.lists(st.integers(0, 255), max_size=8)
+    )
     return changes | chosen | st.binary(max_size=200)
 
 
@@ -88,12 +91,10 @@ def _let_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _forget_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that is not signed."""
-    monkeypatch.setattr(Request, "body_hash", lambda request: _said(request))
+    monkeypatch.setattr(Request, "body_hash", _said)
 
 
 def _said(request: Request) -> bytes:
-    import hashlib
-
     return hashlib.sha256(b'{"a": 1}').hexdigest().encode()
 
 
@@ -134,9 +135,7 @@ def _read_by_packets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _lie_of_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that says one byte more than it has."""
-    monkeypatch.setattr(
-        invocation.Invocation, "_framing", lambda *_: b"Content-Length: 3\r\nContent-Length: 2\r\n\r\n"
-    )
+    monkeypatch.setattr(invocation.Invocation, "_framing", lambda *_: b"Content-Length: 3\r\nContent-Length: 2\r\n\r\n")
 
 
 def _reuse_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,14 +323,18 @@ def test_what_is_found_is_made_small_and_can_be_replayed(
 
 
 @pytest.mark.skipif(not session.is_guided(), reason="atheris has no wheel for this machine")
-def test_a_run_keeps_what_reached_new_places(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_keeps_what_reached_new_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A second run begins with it; nothing is left in the folder for temporary files."""
-    before = set(os.listdir("/tmp"))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     assert command.main(["--seconds", "1", "--targets", "tokens", "--corpus", str(tmp_path), "--seed", "3"]) == 0
     assert "places reached" in capsys.readouterr().out
     assert list((tmp_path / "tokens" / "corpus").iterdir())
     assert not list((tmp_path / "tokens" / "found").iterdir())
-    assert not {name for name in set(os.listdir("/tmp")) - before if name.startswith("polyport-fuzz-")}
+    assert not list(scratch.iterdir())
 
 
 def test_without_atheris_it_fuzzes_blindly(
@@ -358,4 +361,7 @@ def test_inputs_are_taken_apart_as_they_were_put_together() -> None:
 
 def test_an_input_is_made_smaller_as_long_as_it_shows_the_same() -> None:
     """Pieces that do not matter go, the rest stays."""
-    assert shrink.shrink(b"x" * 500 + b"(" + b"y" * 300 + b")" + b"z" * 99, lambda data: b"(" in data and b")" in data) == b"()"
+    assert (
+        shrink.shrink(b"x" * 500 + b"(" + b"y" * 300 + b")" + b"z" * 99, lambda data: b"(" in data and b")" in data)
+        == b"()"
+    )

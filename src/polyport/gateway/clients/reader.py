@@ -200,8 +200,9 @@ class Reader(asyncio.Protocol):
                 self._pass_by()
 
     def _is_head(self) -> bool:
-        """Whether what could not be read was a HEAD request: its answer has no body, not even an error's."""
-        return self._parser.get_method() == b"HEAD"
+        """Whether what is being read is a HEAD request: its answer has no body, not even an error's."""
+        # Before its target, the parser's method is that of the request before.
+        return bool(self._reading.target) and self._parser.get_method() == b"HEAD"
 
     def _is_late(self) -> bool:
         """Whether a request was begun and does not get on."""
