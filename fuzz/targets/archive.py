@@ -184,7 +184,7 @@ def _tar(recipe: bytes, form: int) -> bytes:
 
 
 def _line(kind: int, name: str, target: str = "", extended: str = "", mode: int = 0, size: int = 1) -> bytes:
-    return bytes([48 + kind - 48 % len(KINDS), 48 + mode, 49 + size - 1]) + f"{name};{target};{extended}".encode()
+    return bytes([48 + kind, 48 + mode, 49 + size]) + f"{name};{target};{extended}".encode()
 
 
 def _seeds() -> list[bytes]:

@@ -203,8 +203,13 @@ def _seeds() -> list[bytes]:
         signed.signed(ALICE, "serial", b"z" * 60, at=NOW) + signed.signed(BOB, at=NOW),
         signed.signed(ALICE, at=NOW, path=f"/endpoints/{signed.arn('single')}/invocations"),
     ]
+    # Another body than the one that was signed, and another target: refused.
+    tampered = [
+        signed.signed(ALICE, at=NOW, body=b'{"a": 1}', sent=b'{"a": 2}'),
+        signed.signed(ALICE, at=NOW, body=b"1").replace(b"/single/", b"/serial/"),
+    ]
     made = [pack(one, OPEN, way, small, 7, 1, 40) for one in plain for way in range(3) for small in range(2)]
-    for one in authentic:
+    for one in (*authentic, *tampered):
         made += [
             pack(one, mode, way, small, 30, 3) for mode in (KEYED, SIGNED) for way, small in ((0, 0), (1, 0), (2, 1))
         ]
