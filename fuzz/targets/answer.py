@@ -12,6 +12,7 @@ from botocore.eventstream import EventStreamBuffer
 from fuzz import strict
 from fuzz.choices import Choices, cut, pack
 from fuzz.fakes import fakes
+from fuzz.fakes import world as make_world
 from fuzz.findings import no_errors_logged, require
 from fuzz.target import Target
 from polyport.gateway.clients import heads
@@ -82,7 +83,7 @@ def check(data: bytes) -> None:
 
 
 def _run(mode: int, ending: int, pieces: list[bytes]) -> Outcome:
-    world = fakes.World(fakes.single(), fakes.serial())
+    world = make_world(fakes.single(), fakes.serial())
     asked, port = _CALLS[mode]
     client = world.connect()
     client.receive(asked)

@@ -16,6 +16,7 @@ from fuzz import course, signatures, strict
 from fuzz.choices import Choices, cut, pack
 from fuzz.course import CONTROL, Course, Run
 from fuzz.fakes import fakes, signed
+from fuzz.fakes import world as make_world
 from fuzz.findings import no_errors_logged, require
 from fuzz.target import Target
 from polyport.gateway.callers.guard import Guard
@@ -78,7 +79,7 @@ def check(data: bytes) -> None:
 
 def _run(mode: int, pieces: list[bytes]) -> Course:
     access = fakes.OPEN if mode == OPEN else TABLE
-    world = fakes.World(fakes.single(), fakes.direct(), fakes.serial(), access=access, max_body_bytes=100_000)
+    world = make_world(fakes.single(), fakes.direct(), fakes.serial(), access=access, max_body_bytes=100_000)
     if mode != OPEN:
         world.gateway.guard = Guard(TABLE, is_secure=False, clock=lambda: NOW)
     run = Run(world)

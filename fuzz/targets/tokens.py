@@ -13,6 +13,7 @@ import msgspec
 
 from fuzz.choices import Choices, pack
 from fuzz.fakes import fakes, signed
+from fuzz.fakes import world as make_world
 from fuzz.findings import no_errors_logged, require
 from fuzz.target import Target
 from polyport.access.tokens import Sealer, Session
@@ -66,7 +67,7 @@ def _check_sealed(plain: bytes) -> None:
 
 def _check_worker(frame: bytes) -> None:
     """A gateway goes on by the table that it had, or by the new one."""
-    world = fakes.World(fakes.single())
+    world = make_world(fakes.single())
     before, pool = world.gateway.index, world.pool(1)
     taken: list[RouteTable] = []
 
