@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 import traceback
+from contextlib import closing
 from pathlib import Path
 
 from fuzz import session, target
@@ -38,14 +39,16 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"seed {seed}, {given.seconds:g} seconds each, {guided}", flush=True)
     plan = Plan(given.seconds, seed, given.corpus.resolve(), max(given.jobs, 1))
     status = 0
-    for report in session.run_all(given.targets, plan):
-        print(_line(report), flush=True)
-        if report.trouble:
-            print(report.trouble, file=sys.stderr)
-        for path in report.found:
-            show(target.load(report.name), path)
-        if report.found or report.trouble:
-            status = 1
+    # However this ends, what was started ends too.
+    with closing(session.run_all(given.targets, plan)) as reports:
+        for report in reports:
+            print(_line(report), flush=True)
+            if report.trouble:
+                print(report.trouble, file=sys.stderr)
+            for path in report.found:
+                show(target.load(report.name), path)
+            if report.found or report.trouble:
+                status = 1
     return status
 
 

@@ -142,8 +142,8 @@ def answers(raw: bytes, asked: list[strict.Request]) -> list[strict.Answer]:
 
 
 def _next(raw: bytes, method: bytes) -> tuple[strict.Answer, bytes]:
-    is_malformed = b"\r\nx-amzn-ErrorType: MalformedHttpRequestException\r\n" in raw.partition(b"\r\n\r\n")[0]
-    if is_malformed:
+    """An answer, and what comes after it. ``method``: what was asked; empty if that is no whole request."""
+    if not method or b"\r\nx-amzn-ErrorType: MalformedHttpRequestException\r\n" in raw.partition(b"\r\n\r\n")[0]:
         # Whether it was a HEAD is known from its target on. Nothing comes after its error, so nothing is mistaken.
         one, rest = strict.answer(raw, is_bodyless=True)
         return (one, rest) if not rest else strict.answer(raw)

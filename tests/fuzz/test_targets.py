@@ -3,9 +3,13 @@ watches is broken."""
 
 import contextlib
 import hashlib
+import os
 import random
+import subprocess
+import sys
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +339,29 @@ def test_a_run_keeps_what_reached_new_places(
     assert list((tmp_path / "tokens" / "corpus").iterdir())
     assert not list((tmp_path / "tokens" / "found").iterdir())
     assert not list(scratch.iterdir())
+
+
+@pytest.mark.skipif(not session.is_guided(), reason="atheris has no wheel for this machine")
+def test_a_fuzzer_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    """Neither the targets' processes nor what they have made."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    arguments = ["--seconds", "60", "--targets", "tokens", "archive", "--corpus", str(tmp_path / "corpus")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fuzz", *arguments],
+        cwd=session.ROOT,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
+    end = time.monotonic() + 60
+    while len(list(scratch.glob("*"))) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(30) != 0
+    assert not list(scratch.iterdir())
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
 
 
 def test_without_atheris_it_fuzzes_blindly(

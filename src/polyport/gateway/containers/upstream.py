@@ -285,8 +285,9 @@ class Upstream(asyncio.Protocol):
             return
         if parser.get_http_version() not in ("1.1", "1.0"):
             raise ValueError("it is neither HTTP/1.1 nor HTTP/1.0")
-        if any(len(name) == _CODING_LENGTH and _is_coded(name, value) for name, value in headers):
-            raise ValueError("its Transfer-Encoding is not chunked")
+        for name, value in headers:
+            if len(name) == _CODING_LENGTH and _is_coded(name, value):
+                raise ValueError("its Transfer-Encoding is not chunked")
         self.status = status
         self._is_last = not parser.should_keep_alive()
 
