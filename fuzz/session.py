@@ -82,7 +82,7 @@ def run(chosen: Target, plan: Plan, is_over: threading.Event) -> Report:
 def _guided(chosen: Target, plan: Plan, folder: Path, is_over: threading.Event) -> Report:
     tokens = folder / "tokens"
     tokens.write_text("".join(f'"{_escaped(token)}"\n' for token in chosen.tokens))
-    before = set((folder / "found").iterdir())
+    before = _times(folder / "found")
     arguments = [
         *(f"-max_total_time={max(int(plan.seconds), 1)}", f"-seed={plan.seed}", f"-max_len={chosen.longest}"),
         *(f"-dict={tokens}", f"-artifact_prefix={folder / 'found'}/", f"-timeout={HANG}"),
@@ -106,12 +106,16 @@ def _guided(chosen: Target, plan: Plan, folder: Path, is_over: threading.Event) 
         status = process.wait()
     text = (folder / "log").read_text(errors="replace")
     report = _read(chosen.name, text, time.monotonic() - began)
-    report.found = sorted(
-        path for path in set((folder / "found").iterdir()) - before if path.name.startswith(_PREFIXES)
-    )
+    after = _times(folder / "found")
+    report.found = sorted(path for path in after if after[path] != before.get(path) and path.name.startswith(_PREFIXES))
     if status and not report.found:
         report.trouble = f"ended with {status}: {text[-2000:]}"
     return report
+
+
+def _times(folder: Path) -> dict[Path, int]:
+    """When each file was written: what was found before may be found again."""
+    return {path: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
 def _read(name: str, text: str, seconds: float) -> Report:

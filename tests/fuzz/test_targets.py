@@ -326,6 +326,7 @@ def test_what_is_found_is_made_small_and_can_be_replayed(
     assert command.main(["--replay", "policy", str(path)]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not session.is_guided(), reason="atheris has no wheel for this machine")
 def test_a_run_keeps_what_reached_new_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -341,6 +342,7 @@ def test_a_run_keeps_what_reached_new_places(
     assert not list(scratch.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not session.is_guided(), reason="atheris has no wheel for this machine")
 def test_a_fuzzer_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
     """Neither the targets' processes nor what they have made."""
