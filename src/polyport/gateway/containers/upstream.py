@@ -20,8 +20,8 @@ MAX_IDLE = 128
 IDLE_SWEEPS = 60
 #: Why there is no connection when that is no fault of whom it was for.
 STARVED = "this worker has too many open files"
-#: Of the name Transfer-Encoding.
-_CODING_LENGTH = 17
+_CODING = b"transfer-encoding"
+_CODING_LENGTH = len(_CODING)
 _STARVING = (errno.EMFILE, errno.ENFILE)
 
 
@@ -285,9 +285,10 @@ class Upstream(asyncio.Protocol):
             return
         if parser.get_http_version() not in ("1.1", "1.0"):
             raise ValueError("it is neither HTTP/1.1 nor HTTP/1.0")
-        for name, value in headers:
-            if len(name) == _CODING_LENGTH and _is_coded(name, value):
-                raise ValueError("its Transfer-Encoding is not chunked")
+        codings = [value for name, value in headers if len(name) == _CODING_LENGTH and name.lower() == _CODING]
+        # The parser takes any other coding for chunks alone, and what is in them would be passed on as if it were plain.
+        if codings and (len(codings) > 1 or codings[0].strip().lower() != b"chunked"):
+            raise ValueError("its Transfer-Encoding is not chunked, once")
         self.status = status
         self._is_last = not parser.should_keep_alive()
 
@@ -384,9 +385,3 @@ class Upstream(asyncio.Protocol):
     def _drop(self) -> None:
         self.pool.forget(self)
         self.transport.abort()
-
-
-def _is_coded(name: bytes, value: bytes) -> bool:
-    """Whether a header tells of a coding besides chunks. The parser takes them for chunks alone, and what is in them
-    would be passed on as if it were plain."""
-    return name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked"
