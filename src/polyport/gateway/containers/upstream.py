@@ -286,7 +286,7 @@ class Upstream(asyncio.Protocol):
         if parser.get_http_version() not in ("1.1", "1.0"):
             raise ValueError("it is neither HTTP/1.1 nor HTTP/1.0")
         codings = [value for name, value in headers if len(name) == _CODING_LENGTH and name.lower() == _CODING]
-        # The parser takes any other coding for chunks alone, and what is in them would be passed on as if it were plain.
+        # The parser takes any other for chunks alone, and what is in them would be passed on as if it were plain.
         if codings and (len(codings) > 1 or codings[0].strip().lower() != b"chunked"):
             raise ValueError("its Transfer-Encoding is not chunked, once")
         self.status = status
