@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench bench-peers docs lock clean
+.PHONY: help setup demo test test-all check format fuzz bench bench-peers docs lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,11 +32,15 @@ check: $(READY)  ## ruff, mypy (strict) and the contracts between rooms
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy bench
+	$(BIN)/mypy fuzz
 	$(BIN)/lint-imports
 
 format: $(READY)  ## rewrites the files as `make check` wants them
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+fuzz: $(READY)  ## what strangers may send, changed by chance and by what it reaches in the code; about a minute
+	$(BIN)/python -m fuzz
 
 bench: $(READY)  ## Polyport beside nginx, HAProxy and Envoy: table, JSON and picture in .bench
 	$(BIN)/python -m bench
@@ -54,4 +58,4 @@ lock: $(READY)  ## resolves the locked dependencies again
 		pyproject.toml --group dev --constraint requirements/base.txt --output-file requirements/dev.txt
 
 clean:  ## removes what the targets above made
-	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .bench .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from polyport.access import vault
 from polyport.access.tokens import MAX_LENGTH, Sealer, Session
@@ -114,3 +115,10 @@ def test_a_secret_at_rest_is_no_token(tmp_path: Path) -> None:
 def test_no_session_shows_its_secret() -> None:
     """Not when it is logged by accident."""
     assert "not-to-be-seen" not in repr(SESSION)
+
+
+@pytest.mark.parametrize("plain", [b"\x81\xa6key_id\xa1\xff", b"\x81\xa1x" + b"\x91" * 5000 + b"\xc0", b"\xc1", b""])
+def test_what_is_sealed_and_is_no_session_opens_nothing(plain: bytes, tmp_path: Path) -> None:
+    """A text that is none, and nesting without end, are no reason to fail: other versions seal with the same key."""
+    key = vault.open_vault(tmp_path).token_key
+    assert Sealer(key).open(Fernet(key).encrypt(plain)) is None

@@ -112,6 +112,7 @@ def test_pieces_may_stand_in_any_order_and_with_any_blanks(value: bytes) -> None
         (b"AWS4-HMAC-SHA256 SignedHeaders=host, Signature=" + SIGNATURE.encode(), "requires 'Credential' parameter."),
         (authorization().replace(b", Signature=", b", Credential=x, Signature="), "each of them once"),
         (authorization() + b", Signature=" + SIGNATURE.encode(), "each of them once"),
+        (authorization() + b"Signature=" + SIGNATURE.encode(), "64 lower-case hexadecimal digits"),
         (authorization() + b", Other=1", "each of them once"),
         (authorization() + b",", "each of them once"),
         (authorization().replace(b", SignedHeaders", b" SignedHeaders"), "requires 'SignedHeaders' parameter."),

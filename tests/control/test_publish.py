@@ -240,8 +240,13 @@ def test_a_worker_that_reconnects_replaces_its_old_connection(run: Callable[...,
         (publish.MAX_FRAME + 1).to_bytes(publish.PREFIX, "big"),
         b"\x00\x00\x00\x00",
         frame(Hello("another", 2)),
+        b"\x00\x00\x00\x0d\x82\xa4type\xa3ack\xa1\xff\x01",
+        (5013).to_bytes(publish.PREFIX, "big") + b"\x82\xa4type\xa3ack\xa1x" + b"\x91" * 5000 + b"\xc0",
     ],
-    ids=["no MessagePack", "another protocol", "an over-long frame", "an empty frame", "a second hello"],
+    ids=[
+        *("no MessagePack", "another protocol", "an over-long frame", "an empty frame", "a second hello"),
+        *("a text that is none", "nesting without end"),
+    ],
 )
 def test_nonsense_is_cut_off_and_others_are_served(run: Callable[..., None], nonsense: bytes) -> None:
     """Peers are not trusted: who does not keep to the channel's rules loses the connection, nobody else does."""

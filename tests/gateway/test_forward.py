@@ -186,3 +186,13 @@ def test_a_client_that_goes_takes_its_connection_to_control_with_it(world: World
     client.hang_up()
     assert control.aborted
     assert len(world.gateway.forwards) == 0
+
+
+def test_a_body_after_a_head_is_not_passed_on(world: World) -> None:
+    """The client would take it for the beginning of its next answer."""
+    client = world.connect()
+    client.receive(b"HEAD /x HTTP/1.1\r\nHost: h\r\n\r\n")
+    world.control.accept().receive(answer(b"HTTP/1.1 200 OK"))
+    reply = Reply(client.take())
+    assert (reply.status, reply.body) == (200, b"")
+    assert not client.is_closing()

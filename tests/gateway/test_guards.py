@@ -153,6 +153,11 @@ BROKEN = {
     "a length that overflows": b"HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551618\r\n\r\nhi",
     "length, then chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "chunks, then length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n0\r\n\r\n",
+    "a coding before chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    "chunks within chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2\r\nhi\r\n0\r\n\r\n",
+    "a coding in another line": b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2\r\nhi\r\n0\r\n\r\n",
     "a bare line feed": b"HTTP/1.1 200 OK\r\nContent-Type: a\nX: y\r\nContent-Length: 2\r\n\r\nhi",
     "a bare carriage return": b"HTTP/1.1 200 OK\r\nContent-Type: a\rX: y\r\nContent-Length: 2\r\n\r\nhi",
     "a folded header": b"HTTP/1.1 200 OK\r\nContent-Type: a\r\n b\r\nContent-Length: 2\r\n\r\nhi",
@@ -162,6 +167,8 @@ BROKEN = {
     "no status": b"HTTP/1.1 OK\r\nContent-Length: 2\r\n\r\nhi",
     "a status of four digits": b"HTTP/1.1 2000 OK\r\nContent-Length: 2\r\n\r\nhi",
     "HTTP/1.2": b"HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+    "HTTP/2.0": b"HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+    "HTTP/0.9": b"HTTP/0.9 200 OK\r\nContent-Length: 2\r\n\r\nhi",
     "a request": invoke("single"),
     "nothing but line ends": b"\r\n" * 40_000,
 }

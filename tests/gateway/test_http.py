@@ -383,6 +383,26 @@ def test_head_of_a_runtime_path_is_answered_without_a_body(world: World) -> None
     assert reply.body == b""
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [b"HEAD / HTTP/1.1\r\n\r\n", b"HEAD / HTTP/1.1\r\nHost: h\r\nA: \0\r\n\r\n"],
+    ids=["no Host", "a bad value"],
+)
+def test_head_that_is_refused_is_answered_without_a_body_too(world: World, request_: bytes) -> None:
+    """What cannot be read otherwise was a HEAD nevertheless: its client waits for a head, and reads no body."""
+    reply = Reply(world.call(request_))
+    assert (reply.status, reply.headers["connection"]) == (400, "close")
+    assert int(reply.headers["content-length"]) > 0
+    assert reply.body == b""
+
+
+def test_what_comes_after_a_head_and_is_no_request_is_told_so(world: World) -> None:
+    """It is no HEAD because the request before was one."""
+    raw = world.call(b"HEAD " + PATH + b" HTTP/1.1\r\nHost: h\r\n\r\nnonsense")
+    assert raw.endswith(b'"}')
+    assert raw.count(b"MalformedHttpRequestException") == 1
+
+
 # --- slow clients
 
 

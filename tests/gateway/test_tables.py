@@ -1,6 +1,9 @@
 """A new table takes the old one's place while calls are in flight."""
 
-from gateway.fakes import OK, Reply, World, answer, endpoint, instance, invoke, variant
+import pytest
+
+from gateway.fakes import ACCOUNT, OK, Reply, World, answer, endpoint, instance, invoke, single, variant
+from polyport.domain.access import AccessTable
 
 
 def two(*ports: int, name: str = "e") -> object:
@@ -150,3 +153,30 @@ def test_a_request_that_has_begun_to_come_is_served_while_draining() -> None:
     reply = Reply(client.take())
     assert (reply.status, reply.headers["connection"]) == (200, "close")
     assert client.closed
+
+
+def test_a_table_that_cannot_be_used_changes_nothing() -> None:
+    """A later endpoint of it is impossible; an earlier one, that moved, is still called where it was."""
+    world = World(single())
+    pool = world.pool(1)
+    moved = endpoint("single", variant(instance("i1", 2)))
+    impossible = endpoint("other", variant(instance("i9", 3), hostnames=("a", "b")))
+    with pytest.raises(ValueError, match="zip"):
+        world.publish(moved, impossible, version=2)
+    client = world.connect()
+    client.receive(invoke("single"))
+    assert not pool.is_closed
+    pool.accept().receive(OK)
+    assert Reply(client.take()).status == 200
+
+
+def test_routes_are_not_used_without_their_guard() -> None:
+    """Who may call is broken in it, so neither of the two is taken."""
+    world = World(single())
+    world.access = AccessTable(is_open=False, account=ACCOUNT, token_key="no key")
+    with pytest.raises(ValueError, match="Fernet"):
+        world.publish(single(), endpoint("new", variant(instance("i9", 9))), version=2)
+    assert world.gateway.guard is None
+    assert world.gateway.index.version == 1
+    assert Reply(world.call(invoke("new"))).status == 400
+    assert Reply(world.call(invoke("single"), (1, OK))).status == 200

@@ -52,5 +52,6 @@ class Sealer:
             return None
         try:
             return self._decoder.decode(self._fernet.decrypt(token))
-        except (InvalidToken, msgspec.DecodeError):
+        except (InvalidToken, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            # Texts that are none, and what is nested without end, are not msgspec's own errors.
             return None

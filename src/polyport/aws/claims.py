@@ -194,6 +194,8 @@ def _in_header(authorization: bytes, fields: Fields) -> Claim:
 def _kept(opening: bytes) -> Terms:
     """``opening`` is the header up to the signature."""
     pieces = _pieces(opening)
+    if pieces[b"Signature"]:
+        raise denials.incomplete("The signature must be 64 lower-case hexadecimal digits.")
     return _terms(pieces[b"Credential"], pieces[b"SignedHeaders"])
 
 

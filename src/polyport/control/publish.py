@@ -183,7 +183,7 @@ class Publisher:
                 self._take(worker, await self._receive(reader))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
-        except (ValueError, msgspec.DecodeError) as error:
+        except (ValueError, RecursionError, msgspec.DecodeError) as error:
             log.warning("a gateway worker sent nonsense and is cut off: %s", error)
         finally:
             del self._connections[writer]

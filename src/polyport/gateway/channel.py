@@ -96,8 +96,9 @@ class Channel:
     def _receive(self, frame: bytes) -> None:
         try:
             message = _decoder.decode(frame)
-        except msgspec.DecodeError as error:
-            # A newer control may say what this worker does not know.
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            # A newer control may say what this worker does not know. Texts that are none, and what is nested without
+            # end, are not msgspec's own errors.
             log.warning("control sent what this worker does not understand: %s", error)
             return
         self._publish(message)

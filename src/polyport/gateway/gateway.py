@@ -210,13 +210,16 @@ class Gateway:
         return tuple(self._draining)
 
     def take(self, table: RouteTable) -> None:
-        """Serve by this table from now on. An older one than there is is left alone."""
+        """Serve by this table from now on. An older one than there is is left alone. One that cannot be used raises,
+        and nothing of it is used: neither routes without their guard, nor a guard without its routes."""
         before = self.index
         if table.version < before.version:
             return
-        self.index = routes.build(table, before, self._draining, self._open_pool)
+        guard, owner = self.guard, self._owner
         if table.access != before.access:
-            self._take_access(table.access)
+            guard, owner = self._of_access(table.access)
+        self.index = routes.build(table, before, self._draining, self._open_pool)
+        self.guard, self._owner = guard, owner
         for instance in before.instances.values():
             if instance.id not in self.index.instances:
                 self._retire(instance)
@@ -224,12 +227,11 @@ class Gateway:
             self._draining.pop(kept, None)
         self._reported = {key: until for key, until in self._reported.items() if key[0] in self.index.instances}
 
-    def _take_access(self, access: AccessTable) -> None:
+    def _of_access(self, access: AccessTable) -> tuple[Guard | None, Owner]:
+        """Who stands at the door, and whose endpoints strangers call if nobody does."""
         if access.is_open:
-            self.guard = None
-            self._owner = Owner(access.account, self.options.region)
-        else:
-            self.guard = Guard(access, is_secure=bool(self.options.tls_cert), before=self.guard)
+            return None, Owner(access.account, self.options.region)
+        return Guard(access, is_secure=bool(self.options.tls_cert), before=self.guard), self._owner
 
     def sweep(self) -> None:
         """Once a second: who had time enough?"""

@@ -105,8 +105,11 @@ class Forward:
     def received(self, upstream: Upstream) -> None:
         """Pass it on."""
         parts, upstream.parts = upstream.parts, []
-        # The answer to HEAD is a head alone; the parser cannot know and would wait for the body.
-        ended = upstream.ended or self._request.method == b"HEAD"
+        # The answer to HEAD is a head alone; the parser cannot know and would wait for the body. One that comes
+        # nevertheless is not passed on: a client would take it for its next answer.
+        ended = upstream.ended
+        if self._request.method == b"HEAD":
+            ended, parts = True, []
         head = b"" if self._begun else self._head(upstream, sum(map(len, parts)) if upstream.ended else None)
         self._begun = True
         # From its first byte on, an answer may take its time: control also streams logs.

@@ -283,7 +283,8 @@ class Connection(Reader):
         """Answer what could not be read, and read no further. Closing with unread data would reset the connection, and
         the client might never see the answer; so only our side is closed, and what comes is thrown away for a while."""
         clock = self._gateway.clock
-        self.transport.write(faults.render(error, clock.request_id(), clock.date, b"Connection: close\r\n"))
+        lines, bodyless = b"Connection: close\r\n", self._is_head()
+        self.transport.write(faults.render(error, clock.request_id(), clock.date, lines, bodyless=bodyless))
         self._linger()
 
     def _linger(self) -> None:

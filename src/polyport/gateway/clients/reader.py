@@ -203,6 +203,11 @@ class Reader(asyncio.Protocol):
             elif not self._in_head:
                 self._pass_by()
 
+    def _is_head(self) -> bool:
+        """Whether what is being read is a HEAD request: its answer has no body, not even an error's."""
+        # Before its target, the parser's method is that of the request before.
+        return bool(self._reading.target) and self._parser.get_method() == b"HEAD"
+
     def _is_late(self) -> bool:
         """Whether a request was begun and does not get on."""
         if not self._in_head:

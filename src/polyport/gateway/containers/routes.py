@@ -6,6 +6,7 @@ their counts of calls in flight go on, and so do their open connections.
 
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from urllib.parse import unquote_to_bytes
 
 from polyport.domain.access import CLOSED
@@ -80,6 +81,11 @@ class Instance:
         self.is_retired = False
         for container in self.containers:
             container.pool.is_closed = False
+
+    def move(self, route: InstanceRoute, containers: tuple[Container, ...]) -> None:
+        """A container came back at another address: same instance, same count, new connections."""
+        self.close()
+        self.route, self.containers, self.is_retired = route, containers, False
 
 
 class Variant:
@@ -174,6 +180,7 @@ def build(table: RouteTable, previous: Index, draining: dict[str, Instance], ope
     endpoints of which nothing changed, that is, nearly all: a table of a thousand must not hold up calls."""
     instances: dict[str, Instance] = {}
     endpoints = []
+    changes: list[Callable[[], None]] = []
     for route in table.endpoints:
         same = previous.endpoint((route.account, route.region), route.name)
         if same is not None and same.route == route:
@@ -185,10 +192,14 @@ def build(table: RouteTable, previous: Index, draining: dict[str, Instance], ope
         for variant in route.variants:
             for instance in variant.instances:
                 known = previous.instances.get(instance.id) or draining.get(instance.id)
-                instances[instance.id] = _instance(instance, variant, known, open_pool)
+                instances[instance.id] = _instance(instance, variant, known, open_pool, changes)
             variants.append(Variant(variant, tuple(instances[one.id] for one in variant.instances)))
         endpoints.append(Endpoint(route, tuple(variants)))
-    return Index(table, endpoints, instances)
+    index = Index(table, endpoints, instances)
+    # Only now: calls go on by the previous table if this one cannot be used.
+    for change in changes:
+        change()
+    return index
 
 
 def parse_arn(name: str) -> Owner | None:
@@ -246,10 +257,17 @@ def _shares(variants: tuple[Variant, ...]) -> tuple[list[tuple[float, Variant]],
     return shares, total
 
 
-def _instance(route: InstanceRoute, variant: VariantRoute, known: Instance | None, open_pool: OpenPool) -> Instance:
+def _instance(
+    route: InstanceRoute,
+    variant: VariantRoute,
+    known: Instance | None,
+    open_pool: OpenPool,
+    changes: list[Callable[[], None]],
+) -> Instance:
+    """``changes`` gets what is to be done to a known instance."""
     if known is not None and known.route == route:
         if known.is_retired:
-            known.reopen()
+            changes.append(known.reopen)
         return known
     containers = tuple(
         _container(hostname, address, variant.mode, open_pool(address))
@@ -257,9 +275,7 @@ def _instance(route: InstanceRoute, variant: VariantRoute, known: Instance | Non
     )
     if known is None:
         return Instance(route, containers)
-    # A container came back at another address: same instance, same count, new connections.
-    known.close()
-    known.route, known.containers, known.is_retired = route, containers, False
+    changes.append(partial(known.move, route, containers))
     return known
 
 

@@ -20,6 +20,8 @@ MAX_IDLE = 128
 IDLE_SWEEPS = 60
 #: Why there is no connection when that is no fault of whom it was for.
 STARVED = "this worker has too many open files"
+_CODING = b"transfer-encoding"
+_CODING_LENGTH = len(_CODING)
 _STARVING = (errno.EMFILE, errno.ENFILE)
 
 
@@ -281,6 +283,12 @@ class Upstream(asyncio.Protocol):
                 raise ValueError("it switches protocols")
             self.headers = []
             return
+        if parser.get_http_version() not in ("1.1", "1.0"):
+            raise ValueError("it is neither HTTP/1.1 nor HTTP/1.0")
+        codings = [value for name, value in headers if len(name) == _CODING_LENGTH and name.lower() == _CODING]
+        # The parser takes any other for chunks alone, and what is in them would be passed on as if it were plain.
+        if codings and (len(codings) > 1 or codings[0].strip().lower() != b"chunked"):
+            raise ValueError("its Transfer-Encoding is not chunked, once")
         self.status = status
         self._is_last = not parser.should_keep_alive()
 

@@ -1,0 +1,1 @@
+"""Fuzzing what strangers send: `python -m fuzz`. Not part of the package."""
