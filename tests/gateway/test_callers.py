@@ -14,6 +14,7 @@ from gateway.signed import signed
 from polyport.access.tokens import Sealer, Session
 from polyport.access.vault import Vault
 from polyport.domain.access import Grantee, PrincipalKind
+from polyport.gateway.clients import heads
 from support.people import ALLOW_ALL, OTHER, User, allow, arn, deny, policy, table
 
 ALICE = User("alice", ALLOW_ALL)
@@ -208,6 +209,77 @@ def test_nobody_may_call_before_the_first_table() -> None:
     assert there.gateway.guard is None
     fresh = World(single(), access=table())
     assert refused(fresh, signed(ALICE))[1] == "UnrecognizedClientException"
+
+
+# --- heads that are known
+
+
+def from_sdk(identity: str, body: bytes = b"{}", user: User | Credentials = ALICE, **changes: Any) -> bytes:
+    """As boto3 sends it: with an id of its own that is not signed."""
+    after = [("amz-sdk-invocation-id", identity), ("amz-sdk-request", "attempt=1")]
+    return signed(user, body=body, after=after, **changes)
+
+
+ONE, TWO = "8b1f0a52-5d39-4f8e-9d0c-0a1b2c3d4e5f", "00000000-5d39-4f8e-9d0c-0a1b2c3d4e5f"
+
+
+def test_a_signed_head_that_is_known_is_verified_as_any_other() -> None:
+    """With another time, another body of the same length, another id of the SDK's; each signature is its own."""
+    there = world()
+    now = time.time()
+    for number in range(5):
+        body = b"[%d]" % number
+        assert served(there, from_sdk(ONE if number % 2 else TWO, body, at=now - number))
+        assert len(heads._signed) == 1
+    good = from_sdk(ONE, b"[7]", at=now - 9)
+    for bad in (
+        good[:-3] + b"[8]",
+        changed(good, b"Signature=", b"Signature=0")[:-4] + b"[7]",
+        from_sdk(ONE, b"[7]", Credentials("AKIAALICE", "guess")),
+        from_sdk(ONE, b"[7]", at=now - 1000),
+        from_sdk(ONE, b"[7]", at=now + 1000),
+        from_sdk(ONE, b"[7]", sent=b"[9]"),
+    ):
+        assert refused(there, bad)[0] in {400, 403}
+    assert served(there, good)
+
+
+def test_a_known_head_goes_by_the_latest_table() -> None:
+    """A key that is gone, a policy that changed."""
+    there = world()
+    assert served(there, from_sdk(ONE))
+    there.access = table(User("alice"))
+    there.publish(single(), direct(), version=2)
+    assert refused(there, from_sdk(TWO))[1] == "AccessDeniedException"
+    there.access = table(BOB)
+    there.publish(single(), direct(), version=3)
+    assert refused(there, from_sdk(ONE))[1] == "UnrecognizedClientException"
+
+
+def test_only_what_was_found_right_is_known() -> None:
+    """A stranger's heads take no room."""
+    there = world()
+    refused(there, from_sdk(ONE, user=Credentials("AKIAALICE", "guess")))
+    refused(there, signed(User("mallory")))
+    assert heads._signed == {}
+
+
+def test_what_else_looks_like_a_signature_does_no_harm() -> None:
+    """A header with the same words before the real one, and an SDK that signs its id: neither is taken for another."""
+    there = world()
+    fake = f"a, Signature={'0' * 64}"
+    for _ in range(3):
+        assert served(there, signed(ALICE, X_Amzn_SageMaker_Custom_Attributes=fake))
+        assert served(there, signed(ALICE, amz_sdk_invocation_id=ONE))
+        assert served(there, signed(ALICE, amz_sdk_invocation_id=TWO))
+
+
+def test_known_heads_are_bounded() -> None:
+    """However many a client has."""
+    there = world()
+    for number in range(heads.MOST + 10):
+        assert served(there, signed(ALICE, X_Amzn_SageMaker_Inference_Id=f"id-{number}"))
+        assert len(heads._signed) <= heads.MOST
 
 
 # --- sessions
@@ -619,6 +691,10 @@ def test_a_hundred_thousand_mutated_requests_reach_no_container() -> None:
         signed(ALICE, "direct", b"1,2,3", **{TARGET: "second"}, X_Amzn_SageMaker_Custom_Attributes="a=b"),
         signed(ALICE, body=b"", presigned=True),
     ]
+    # Their heads are known from here on: what is like them, but for a little, takes the short way.
+    for request, port in zip(requests, (1, 12, 1), strict=True):
+        assert served(there, request, port)
+    assert heads._signed
     counted = reached = 0
     signed_at = time.time()
     for number in range(100_000):

@@ -84,22 +84,34 @@ class Keyring:
         if claim is None:
             raise denials.missing()
         sigv4.check(claim, now, service)
-        return claim, self._entry(claim, now)
+        return claim, self._entry(claim.credential.access_key, claim.token, now)
 
-    def authenticate(self, signed: Signed, service: str, now: float, body_hash: Callable[[], bytes]) -> Known:
-        """Who calls. ``body_hash`` gives the SHA-256 of the whole body in hexadecimal digits; it is not asked when the
-        signature is not one of the body."""
+    def recognise(
+        self, mould: sigv4.Mould, timestamp: bytes, signature: bytes, now: float, body_hash: Callable[[], bytes]
+    ) -> Known:
+        """Who calls, when but for time, body and signature the request is one that was found right before."""
+        sigv4.check_time(timestamp, claims.epoch(timestamp), None, mould.scope, now)
+        entry = self._entry(mould.credential.access_key, mould.token, now)
+        key, known = entry.scoped(mould.scope, mould.credential)
+        if not mould.matches(timestamp, body_hash(), signature, key):
+            raise denials.mismatch()
+        return known
+
+    def authenticate(
+        self, signed: Signed, service: str, now: float, body_hash: Callable[[], bytes]
+    ) -> tuple[Known, Claim]:
+        """Who calls, and by which claim. ``body_hash`` gives the SHA-256 of the whole body in hexadecimal digits; it is
+        not asked when the signature is not one of the body."""
         claim, entry = self.claim(signed, service, now)
         payload = sigv4.payload_hash(claim, body_hash() if claim.covers_body else b"", secure=signed.is_secure)
         canonical = sigv4.canonical_request(claim, signed.method, signed.target, payload)
         key, known = entry.scoped(claim.terms.scope, claim.credential)
         if not sigv4.matches(claim, canonical, key):
             raise denials.mismatch()
-        return known
+        return known, claim
 
-    def _entry(self, claim: Claim, now: float) -> _Entry:
-        key_id = claim.credential.access_key
-        entry = self._keys.get(key_id) if claim.token is None else self._session(key_id, claim.token)
+    def _entry(self, key_id: str, token: bytes | None, now: float) -> _Entry:
+        entry = self._keys.get(key_id) if token is None else self._session(key_id, token)
         if entry is None:
             raise denials.unknown()
         if entry.expires_at is not None and entry.expires_at <= now:

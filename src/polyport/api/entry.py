@@ -70,7 +70,8 @@ def identify(gate: Gate, entry: Entry, call: Call, now: float, region: str) -> C
     def body_hash() -> bytes:
         return hashlib.sha256(entry.body).hexdigest().encode()
 
-    return gate.keyring.authenticate(signed, call.service, now, body_hash).caller
+    known, _ = gate.keyring.authenticate(signed, call.service, now, body_hash)
+    return known.caller
 
 
 def _anybody(gate: Gate, entry: Entry, region: str) -> Caller:

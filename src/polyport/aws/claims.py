@@ -306,7 +306,7 @@ def _claim(
     if not fields.keys() >= terms.names:
         absent = ", ".join(name.decode() for name in terms.signed if name not in fields)
         raise denials.mismatch(f"There are signed headers which are not present in the request: {absent[:256]}.")
-    return Claim(terms.credential, terms, fields, signature, timestamp, _epoch(timestamp), token, content_hash, expires)
+    return Claim(terms.credential, terms, fields, signature, timestamp, epoch(timestamp), token, content_hash, expires)
 
 
 def _terms(credential: bytes, signed: bytes) -> Terms:
@@ -344,8 +344,8 @@ def _is_scope(date: bytes, region: bytes, service: bytes, terminator: bytes) -> 
 
 
 @lru_cache(256)
-def _epoch(timestamp: bytes) -> int:
-    """Epoch seconds. Many requests share one second."""
+def epoch(timestamp: bytes) -> int:
+    """Epoch seconds of YYYYMMDDTHHMMSSZ. Raises `Denial`. Many requests share one second."""
     match = _TIMESTAMP.fullmatch(timestamp)
     if match is None:
         raise _no_date()

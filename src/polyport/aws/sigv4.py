@@ -24,6 +24,9 @@ import time
 from functools import lru_cache
 from urllib.parse import quote_from_bytes
 
+import msgspec
+from msgspec.structs import replace
+
 from polyport.aws import claims, denials
 from polyport.aws.claims import Claim, Credential
 
@@ -67,27 +70,33 @@ def check(claim: Claim, now: float, service: str) -> None:
 
     Raises `Denial` ``InvalidSignatureException``.
     """
-    credential, terms, signed_at = claim.credential, claim.terms, claim.signed_at
-    if credential.service != service:
+    terms = claim.terms
+    if claim.credential.service != service:
         raise denials.mismatch(f"Credential should be scoped to correct service: '{service}'.")
-    if not terms.scope.startswith(claim.timestamp[:8]):
-        raise denials.mismatch(
-            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
-            f"'{credential.date}' != '{claim.timestamp[:8].decode()}', from '{claim.timestamp.decode()}'."
-        )
     for name in claim.fields:
         if name.startswith(b"x-am") and name not in terms.names and name.startswith(_SENSITIVE):
             raise _not_signed(claim)
+    check_time(claim.timestamp, claim.signed_at, claim.expires, terms.scope, now)
+
+
+def check_time(timestamp: bytes, signed_at: int, expires: int | None, scope: bytes, now: float) -> None:
+    """Whether a signature of that time is good now; arguments as in `Claim`. Raises `Denial`
+    ``InvalidSignatureException``."""
+    if not scope.startswith(timestamp[:8]):
+        raise denials.mismatch(
+            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
+            f"'{scope[:8].decode()}' != '{timestamp[:8].decode()}', from '{timestamp.decode()}'."
+        )
     if signed_at > now + MAX_SKEW:
         raise denials.mismatch(
-            f"Signature not yet current: {claim.timestamp.decode()} is still later than {_iso(now + MAX_SKEW)} "
+            f"Signature not yet current: {timestamp.decode()} is still later than {_iso(now + MAX_SKEW)} "
             f"({_iso(now)} + 5 min.)"
         )
-    if claim.expires is None:
+    if expires is None:
         if signed_at < now - MAX_SKEW:
-            raise _expired(claim, now, MAX_SKEW, "5 min.")
-    elif signed_at + claim.expires < now:
-        raise _expired(claim, now, claim.expires, f"{claim.expires} sec.")
+            raise _expired(timestamp, now, MAX_SKEW, "5 min.")
+    elif signed_at + expires < now:
+        raise _expired(timestamp, now, expires, f"{expires} sec.")
 
 
 def payload_hash(claim: Claim, body_hash: bytes, *, secure: bool) -> bytes:
@@ -136,9 +145,39 @@ def signing_key(secret: str, credential: Credential) -> Key:
 
 def matches(claim: Claim, canonical: bytes, key: Key) -> bool:
     """Whether the signature is that of the canonical request. How long this takes tells nothing of the right one."""
+    return _matches(canonical, claim.timestamp, claim.terms.scope, claim.signature, key)
+
+
+class Mould(msgspec.Struct, frozen=True):
+    """A request that was signed right, without what differs when the same is asked again: the canonical request in two
+    pieces, before and after the time (the hash of the body follows), and what it claims to be signed with."""
+
+    before: bytes
+    after: bytes
+    scope: bytes
+    credential: Credential
+    token: bytes | None
+
+    def matches(self, timestamp: bytes, payload: bytes, signature: bytes, key: Key) -> bool:
+        """As `matches`, of the same request with another time and body. ``payload`` is the body's hash."""
+        canonical = b"".join((self.before, timestamp, self.after, payload))
+        return _matches(canonical, timestamp, self.scope, signature, key)
+
+
+def mould(claim: Claim, method: bytes, target: bytes) -> Mould | None:
+    """What is the same when the request comes again; ``None`` where more may differ than time, body and signature."""
+    if claim.is_presigned or claim.content_hash is not None or b"x-amz-date" not in claim.terms.names:
+        return None
+    # No value of a header holds NUL.
+    fields = {**claim.fields, b"x-amz-date": b"\0"}
+    before, time_, after = canonical_request(replace(claim, fields=fields), method, target, b"").partition(b"\0")
+    return Mould(before, after, claim.terms.scope, claim.credential, claim.token) if time_ else None
+
+
+def _matches(canonical: bytes, timestamp: bytes, scope: bytes, signature: bytes, key: Key) -> bool:
     digest = hashlib.sha256(canonical).hexdigest().encode()
-    message = b"AWS4-HMAC-SHA256\n%b\n%b\n%b" % (claim.timestamp, claim.terms.scope, digest)
-    return hmac.compare_digest(key.sign(message), claim.signature)
+    message = b"AWS4-HMAC-SHA256\n%b\n%b\n%b" % (timestamp, scope, digest)
+    return hmac.compare_digest(key.sign(message), signature)
 
 
 def _encoded(path: bytes) -> bytes:
@@ -170,9 +209,9 @@ def _not_signed(claim: Claim) -> denials.Denial:
     return denials.mismatch(f"There were headers present in the request which were not signed: {listed}")
 
 
-def _expired(claim: Claim, now: float, span: int, written: str) -> denials.Denial:
+def _expired(timestamp: bytes, now: float, span: int, written: str) -> denials.Denial:
     window = f"{_iso(now - span)} ({_iso(now)} - {written})"
-    return denials.mismatch(f"Signature expired: {claim.timestamp.decode()} is now earlier than {window}")
+    return denials.mismatch(f"Signature expired: {timestamp.decode()} is now earlier than {window}")
 
 
 def _iso(seconds: float) -> str:

@@ -11,6 +11,7 @@ from polyport.domain import names
 from polyport.domain.access import AccessTable
 from polyport.domain.names import Owner
 from polyport.errors import ApiError
+from polyport.gateway.clients import heads
 from polyport.gateway.clients.exchange import Client
 from polyport.gateway.clients.request import Request
 from polyport.gateway.containers import routes
@@ -54,7 +55,14 @@ class Guard:
 
     def identify(self, request: Request) -> Known:
         """Who calls. Raises `Denial`."""
-        return self._keyring.authenticate(self._signed(request), SERVICE, self._clock(), request.body_hash)
+        seal = request.seal
+        if seal is not None:
+            return self._keyring.recognise(*seal, self._clock(), request.body_hash)
+        signed = self._signed(request)
+        known, claim = self._keyring.authenticate(signed, SERVICE, self._clock(), request.body_hash)
+        if request.wire:
+            heads.keep_signed(request, claim)
+        return known
 
     def authorize(self, known: Known, request: Request, client: Client) -> tuple[str, str]:
         """Where the endpoint is looked for: account and region. Raises `Denial` when the caller may not invoke it."""

@@ -171,8 +171,7 @@ class Reader(asyncio.Protocol):
             self._parse(data)
             return
         if self._gateway.guard is not None:
-            # Signed heads are all different.
-            self._parse(data)
+            self._read_signed(data)
             return
         found = heads.find_request(data)
         if found is not None:
@@ -181,6 +180,17 @@ class Reader(asyncio.Protocol):
         self._parse(data)
         if self._ready and not self._is_closing and self._is_between():
             heads.keep_request(data, self._ready[-1])  # type: ignore[arg-type]  # nothing was refused
+
+    def _read_signed(self, data: bytes) -> None:
+        """Where there are keys."""
+        request = heads.find_signed(data)
+        if request is not None:
+            request.id = self._gateway.clock.request_id()
+            self._ready.append(request)
+            return
+        self._parse(data)
+        if len(data) <= heads.LONGEST_WIRE and self._ready and not self._is_closing and self._is_between():
+            self._ready[-1].wire = data  # type: ignore[union-attr]  # nothing was refused
 
     def _is_between(self) -> bool:
         """Whether nothing of a next request has come."""

@@ -10,6 +10,8 @@ from polyport.gateway import faults
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
 
+    from polyport.aws.sigv4 import Mould
+
 #: Bytes of a request line with its headers, and of an answer's head.
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 100
@@ -82,8 +84,10 @@ class Request:
         "known",
         "members",
         "method",
+        "seal",
         "size",
         "target",
+        "wire",
     )
 
     def __init__(self) -> None:
@@ -106,6 +110,10 @@ class Request:
         self.is_legacy = False
         #: Its head, if that is a known one.
         self.known: Known | None = None
+        #: What it came as, if its head may become a known one once its signature is found right.
+        self.wire = b""
+        #: Of a signed one whose head is known but for its time and signature: how it was signed, and those two.
+        self.seal: tuple[Mould, bytes, bytes] | None = None
 
     def __repr__(self) -> str:
         return f"<Request {self.id!r} {self.method!r} {self.target!r} {self.size} bytes>"
@@ -188,7 +196,8 @@ class Known:
         made.size = self.size
         made.is_whole = made.keep_alive = True
         made.is_legacy = False
-        made.hasher = None
+        made.hasher = made.seal = None
+        made.wire = b""
         made.known = self
         return made
 
