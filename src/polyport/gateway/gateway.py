@@ -89,7 +89,7 @@ class Gateway:
         #: Decides who may invoke what; ``None``: anybody may anything, for there is no key.
         self.guard: Guard | None = Guard(self.index.access, is_secure=bool(options.tls_cert))
         self._refusals = Refusals(tell)
-        self._owner = Owner(options.account, options.region)
+        self._take_owner(Owner(options.account, options.region))
         self._operations = members.load()
         #: Instances that left the table with calls in flight.
         self._draining: dict[str, routes.Instance] = {}
@@ -116,7 +116,8 @@ class Gateway:
         known: Known | None = None
         try:
             if self.guard is None:
-                owner = self._stranger_s(request)
+                # A known head has neither a signature nor an origin.
+                owner = self._home if request.known is not None else self._home_of(request)
             else:
                 known = self.guard.identify(request)
                 owner = self.guard.authorize(known, request, client)
@@ -128,21 +129,20 @@ class Gateway:
             return StreamedInvocation(self, client, request, call, self.streams)
         return Invocation(self, client, request, call, self.calls)
 
-    def _stranger_s(self, request: Request) -> tuple[str, str]:
+    def _home_of(self, request: Request) -> tuple[str, str]:
         """The account and region of whoever calls a server without keys. Raises `ApiError`."""
         fields = request.fields
         if b"origin" in fields:
             raise denials.cross_site()
-        account, region = self._owner.account, self._owner.region
         authorization = fields.get(b"authorization")
         if authorization is None and b"X-Amz-" not in request.target:
-            return account, region
+            return self._home
         try:
             credential = claims.credential_of(authorization or b"", request.target.partition(b"?")[2])
         except Denial:
             # Any credentials are accepted, these too.
-            return account, region
-        return account, credential.region if credential else region
+            return self._home
+        return (self._owner.account, credential.region) if credential else self._home
 
     def expect(self, client: Client, request: Request) -> None:
         """A larger body is to come; for somebody whom nobody knows it is not waited. Raises `ApiError`."""
@@ -232,6 +232,11 @@ class Gateway:
         if access.is_open:
             return None, Owner(access.account, self.options.region)
         return Guard(access, is_secure=bool(self.options.tls_cert), before=self.guard), self._owner
+
+    def _take_owner(self, owner: Owner) -> None:
+        """Whose calls those are that say nothing of it."""
+        self._owner = owner
+        self._home = owner.account, owner.region
 
     def sweep(self) -> None:
         """Once a second: who had time enough?"""

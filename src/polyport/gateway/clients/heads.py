@@ -22,7 +22,7 @@ LONGEST = 1024
 END = b"\r\n\r\n"
 
 #: What makes a head the only one of its kind (a signature), or its request one that is not simply served.
-_UNUSUAL = (b"authorization", b"expect", b"transfer-encoding")
+_UNUSUAL = (b"authorization", b"origin", b"expect", b"transfer-encoding")
 
 Answer = tuple[int, Headers, int, bytes, bytes]
 """Status, headers, length of the body, the last lines of the head for the client (`headers.last_lines`), and the type
