@@ -235,7 +235,7 @@ class Gateway:
 
     def _take_owner(self, owner: Owner) -> None:
         """Whose calls those are that say nothing of it."""
-        self._owner = owner
+        self._owner: Owner = owner
         self._home = owner.account, owner.region
 
     def sweep(self) -> None:
