@@ -89,7 +89,9 @@ class Gateway:
         #: Decides who may invoke what; ``None``: anybody may anything, for there is no key.
         self.guard: Guard | None = Guard(self.index.access, is_secure=bool(options.tls_cert))
         self._refusals = Refusals(tell)
-        self._take_owner(Owner(options.account, options.region))
+        #: Whose calls those are that say nothing of it.
+        self._owner = Owner(options.account, options.region)
+        self._home = options.account, options.region
         self._operations = members.load()
         #: Instances that left the table with calls in flight.
         self._draining: dict[str, routes.Instance] = {}
@@ -232,11 +234,6 @@ class Gateway:
         if access.is_open:
             return None, Owner(access.account, self.options.region)
         return Guard(access, is_secure=bool(self.options.tls_cert), before=self.guard), self._owner
-
-    def _take_owner(self, owner: Owner) -> None:
-        """Whose calls those are that say nothing of it."""
-        self._owner: Owner = owner
-        self._home = owner.account, owner.region
 
     def sweep(self) -> None:
         """Once a second: who had time enough?"""
