@@ -12,8 +12,9 @@ if _TESTS not in sys.path:
 
 from gateway import fakes, signed  # noqa: E402  # found by the path above
 from polyport.gateway.calls import members  # noqa: E402  # as above
+from support import people  # noqa: E402  # likewise
 
-__all__ = ["fakes", "signed", "world"]
+__all__ = ["fakes", "people", "signed", "world"]
 
 _load = functools.cache(members.load)
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from fuzz import course, signatures, strict
 from fuzz.choices import Choices, cut, pack
 from fuzz.course import CONTROL, Course, Run
-from fuzz.fakes import fakes, signed
+from fuzz.fakes import fakes, people, signed
 from fuzz.fakes import world as make_world
 from fuzz.findings import no_errors_logged, require
 from fuzz.target import Target
@@ -25,11 +25,11 @@ from polyport.gateway.clients import connection, heads, reader
 
 NOW = 1_767_356_100.0
 OPEN, KEYED, SIGNED = range(3)
-ALICE = signed.User("alice", signed.ALLOW_ALL)
-BOB = signed.User(
-    "bob", signed.allow(signed.arn("direct"), StringEquals={"sagemaker:TargetContainerHostname": "first"})
+ALICE = people.User("alice", people.ALLOW_ALL)
+BOB = people.User(
+    "bob", people.allow(people.arn("direct"), StringEquals={"sagemaker:TargetContainerHostname": "first"})
 )
-TABLE = signed.table(ALICE, BOB)
+TABLE = people.table(ALICE, BOB)
 SECRETS = {user.key.id: user.key.secret for user in (ALICE, BOB)}
 #: First containers of each endpoint, by name.
 PORTS = {b"single": {1}, b"direct": {11, 12}, b"serial": {21}}
@@ -202,7 +202,7 @@ def _seeds() -> list[bytes]:
         signed.signed(BOB, "direct", b"1", at=NOW, X_Amzn_SageMaker_Target_Container_Hostname="second"),
         signed.signed(ALICE, at=NOW, body=b"", presigned=True),
         signed.signed(ALICE, "serial", b"z" * 60, at=NOW) + signed.signed(BOB, at=NOW),
-        signed.signed(ALICE, at=NOW, path=f"/endpoints/{signed.arn('single')}/invocations"),
+        signed.signed(ALICE, at=NOW, path=f"/endpoints/{people.arn('single')}/invocations"),
     ]
     # Another body than the one that was signed, and another target: refused.
     tampered = [

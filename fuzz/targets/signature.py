@@ -10,7 +10,7 @@ import time
 
 from fuzz import signatures
 from fuzz.choices import Choices, pack
-from fuzz.fakes import signed
+from fuzz.fakes import people, signed
 from fuzz.findings import require
 from fuzz.target import Target
 from polyport.aws import claims, sigv4
@@ -19,7 +19,7 @@ from polyport.aws.denials import Denial
 
 NOW = 1_767_356_100.0
 SECRET = "secret of alice"  # noqa: S105  # nobody's
-ALICE = signed.User("alice", signed.ALLOW_ALL)
+ALICE = people.User("alice", people.ALLOW_ALL)
 METHODS = (b"POST", b"GET", b"PUT")
 
 

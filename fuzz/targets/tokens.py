@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from fuzz.choices import Choices, pack
-from fuzz.fakes import fakes, signed
+from fuzz.fakes import fakes, people
 from fuzz.fakes import world as make_world
 from fuzz.findings import no_errors_logged, require
 from fuzz.target import Target
@@ -148,7 +148,7 @@ def _seeds() -> list[bytes]:
     table = RouteTable(3, fakes.OPEN, (fakes.single(), fakes.direct(), fakes.serial()), (("1", "r", "n", "Creating"),))
     moved = fakes.endpoint("single", fakes.variant(fakes.instance("i1", 2)))
     impossible = fakes.endpoint("another", fakes.variant(fakes.instance("i9", 3), hostnames=("a", "b")))
-    unusable = signed.table(token_key="no key of Fernet's")  # noqa: S106  # nobody's
+    unusable = people.table(token_key="no key of Fernet's")  # noqa: S106  # nobody's
     messages = [Hello("w", 1), Acknowledge(1, ("i",)), Unreachable("i", "h", "r"), Refused((b"{}",), 1)]
     frames = b"\n\n".join(map(encode, messages))
     return [

@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 
 from fuzz import __main__ as command
 from fuzz import blind, session, shrink
+from polyport.access.authority import Authority
 from polyport.access.tokens import Sealer
 from polyport.artifacts import archives, tree
 from polyport.aws import claims, sigv4
 from polyport.aws.policy import document, jsontext
 from polyport.aws.policy.evaluate import Decision, Reason
 from polyport.gateway import faults
-from polyport.gateway.callers.guard import Guard
 from polyport.gateway.calls import headers, invocation
 from polyport.gateway.channel import Channel
 from polyport.gateway.clients import reader
@@ -104,7 +104,7 @@ def _said(request: Request) -> bytes:
 
 def _let_all_do_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guard that knows who calls, and lets everybody do everything."""
-    monkeypatch.setattr(Guard, "_decide", lambda *_: None)
+    monkeypatch.setattr(Authority, "refusal", lambda *_: None)
 
 
 def _pass_all_headers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def _keep_slashes(monkeypatch: pytest.MonkeyPatch) -> None:
 def _skip_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Old signatures are as good as new ones."""
     monkeypatch.setattr(sigv4, "MAX_SKEW", 300)
-    monkeypatch.setattr(claims, "_epoch", lambda timestamp: 1_767_356_100)
+    monkeypatch.setattr(claims, "epoch", lambda timestamp: 1_767_356_100)
 
 
 def _raise_in_json(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,7 @@ class Reader(FakeContainer):
 
     wanted = 0
     then = "wait"
+    is_heard = False
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -66,6 +67,9 @@ class Reader(FakeContainer):
                 writer.transport.abort()
             elif self.then == "answer":
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+                # It takes no more before the answer has arrived: else the request might be whole by then.
+                while not self.is_heard:  # noqa: ASYNC110  another thread's event
+                    await asyncio.sleep(0.01)
             while await reader.read(65536):
                 pass
         self.open.discard(writer)
@@ -163,6 +167,7 @@ def test_a_container_that_answers_in_a_large_body_is_heard(site: Site, reader: R
     assert reply.status == 200
     if call == "single":
         assert reply.body == b"hi"
+    reader.is_heard = True
     wait_for(lambda: not reader.open, "the connection to end")
     reader.wanted = 1
     ask(site, invoke("single"))
