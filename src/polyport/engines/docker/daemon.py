@@ -129,5 +129,4 @@ def _cause(error: Exception) -> str:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    strerror = getattr(cause, "strerror", None)
-    return str(strerror or cause or type(cause).__name__)
+    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
