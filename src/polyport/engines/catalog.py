@@ -8,6 +8,7 @@ from polyport.settings import Settings
 
 ENGINES = {
     "process": "polyport.engines.process.engine:ProcessEngine",
+    "docker": "polyport.engines.docker.engine:DockerEngine",
     "fake": "polyport.engines.fake:FakeEngine",
 }
 
