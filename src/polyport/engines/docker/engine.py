@@ -123,7 +123,8 @@ class DockerEngine:
         found, seen = listening.Listening(), keeper.seen
         if seen is not None and seen.running and seen.pid is not None:
             found = await listening.find(self._calls, seen.id, seen.pid)
-        output = await asyncio.to_thread(logs.read_tail, keeper.log.path)
+        lines = await keeper.read_tail()
+        output = tuple(line[: logs.LINE_LENGTH] for line in lines[-logs.LINES :])
         if found.loopback:
             ports = ", ".join(f"127.0.0.1:{port}" for port in found.loopback)
             output = (*output, f"(It listens on {ports} only; in a container it must listen on 0.0.0.0.)")

@@ -16,7 +16,7 @@ from polyport.engines.docker import asks, steps
 from polyport.engines.docker.calls import Away, Calls, Missing, Refused
 from polyport.engines.docker.ends import Ends
 from polyport.engines.docker.network import Network
-from polyport.engines.docker.output import Output, parse_time
+from polyport.engines.docker.output import Output, parse_time, read_last
 from polyport.engines.docker.records import Entry, Life
 from polyport.errors import EngineError
 
@@ -154,6 +154,13 @@ class Keeper:
         self._see(seen)
         if seen.started_at and not seen.running and seen.started_at != self.life.counted:
             await self._note_end(seen)
+
+    async def read_tail(self) -> tuple[str, ...]:
+        """The last lines it printed. While it runs the daemon may be ahead of the log."""
+        if self.seen is not None and self.seen.running:
+            with contextlib.suppress(EngineError, TimeoutError):
+                return await read_last(self._calls, self.seen.id, logs.LINES)
+        return await asyncio.to_thread(logs.read_tail, self.log.path)
 
     def _see(self, seen: steps.Seen | None) -> None:
         before, self.seen = self.seen, seen

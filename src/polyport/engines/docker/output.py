@@ -166,6 +166,16 @@ class Output:
             self._log.append(records)
 
 
+async def read_last(calls: Calls, container: str, count: int) -> tuple[str, ...]:
+    """The last lines that the daemon has, oldest first. Raises `EngineError`, and `TimeoutError` within seconds."""
+    frames, lines = Frames(), []
+    asked = {"stdout": "1", "stderr": "1", "timestamps": "1", "tail": str(count)}
+    async with asyncio.timeout(_DRAIN_LIMIT), calls.stream(f"containers/{container}/logs", **asked) as stream:
+        while data := await stream.readany():
+            lines += frames.feed(data)
+    return tuple(line.text.decode("utf-8", "replace") for line in [*lines, *frames.flush()])
+
+
 def read_records(path: Path) -> list[bytes]:
     """The last lines of a log, of the older file too if the newest is short."""
     tail = _read_tail(path)
