@@ -84,7 +84,7 @@ class Service:
         self.path.unlink(missing_ok=True)
         command = ["podman", "--log-level=error", "system", "service", "--time=0", self.url]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.path.parent)
         until = time.monotonic() + 20
         while not self.path.exists():
             assert self._process.poll() is None, self._log.read_text()

@@ -31,8 +31,7 @@ class DockerEngine:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._home = settings.home.expanduser().absolute()
-        self._folder = self._home / "run" / "docker"
+        self._folder = records.folder_of(settings.home)
         self._ports = Ports(settings.port_range)
         limits.parse(settings.instance_types)
         self._held: dict[str, Held] = {}

@@ -114,6 +114,16 @@ def clear(folder: Path) -> None:
     folder.rmdir()
 
 
+def folder_of(home: Path) -> Path:
+    """Where a home keeps what is kept here."""
+    return home.expanduser().absolute() / "run" / "docker"
+
+
+def has_instances(home: Path) -> bool:
+    """Whether a home has instances with this engine, as far as it knows."""
+    return any(folder_of(home).glob(f"*/{SPEC}"))
+
+
 def home_id(folder: Path) -> str:
     """Tells this home's containers from those of every other home on the daemon.
 
