@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 
 def main() -> None:
@@ -25,20 +26,21 @@ def main() -> None:
     if "exits_after" in told:
         threading.Timer(told["exits_after"], os._exit, [told.get("exit_code", 0)]).start()
     if told.get("listens", True):
-        serve(told.get("listens_on") or int(os.environ["SAGEMAKER_BIND_TO_PORT"]), told.get("ping_status", 200))
+        port = told.get("listens_on") or int(os.environ["SAGEMAKER_BIND_TO_PORT"])
+        serve(port, told.get("ping_status", 200), told.get("ping_delay", 0))
     while True:
         signal.pause()
 
 
-def serve(port: int, status: int) -> None:
-    """One connection after the other, one answer each."""
-    with socket.create_server(
-        (os.environ.get("BIND", "0.0.0.0" if os.getpid() == 1 else "127.0.0.1"), port)
-    ) as listener:
+def serve(port: int, status: int, delay: float) -> None:
+    """One connection after the other, one answer each, ``delay`` seconds later."""
+    host = os.environ.get("BIND", "0.0.0.0" if os.getpid() == 1 else "127.0.0.1")
+    with socket.create_server((host, port)) as listener:
         while True:
             connection, _ = listener.accept()
             with connection:
                 connection.recv(65536)
+                time.sleep(delay)
                 connection.sendall(b"HTTP/1.1 %d Something\r\ncontent-length: 0\r\n\r\n" % status)
 
 

@@ -125,12 +125,12 @@ class DockerLab:
 
     def __init__(self, root: Path, service: containers.Service) -> None:
         self.service = service
-        self._root = root
+        self.root = root
         self._homes: set[str] = set()
 
     def settings(self, home: str = "home", **more: Any) -> Settings:
         self._homes.add(home)
-        return Settings(home=self._root / home, **({"docker_host": self.service.url} | more))
+        return Settings(home=self.root / home, **({"docker_host": self.service.url} | more))
 
     def make(self, home: str = "home", **more: Any) -> DockerEngine:
         return DockerEngine(self.settings(home, **more))
@@ -146,10 +146,13 @@ class DockerLab:
         os.kill(pid, 9)
 
     def home_id(self, home: str = "home") -> str:
-        return records.home_id(self._root / home / "run" / "docker")
+        return records.home_id(records.folder_of(self.root / home))
 
     def log(self, hostname: str, instance_id: str = "i-1", home: str = "home") -> Path:
-        return names.log_path(self._root / home, Instance(instance_id, LABELS, ()), hostname)
+        return names.log_path(self.root / home, Instance(instance_id, LABELS, ()), hostname)
+
+    def folder(self, instance_id: str = "i-1", home: str = "home") -> Path:
+        return records.folder_of(self.root / home) / instance_id
 
     def left(self) -> list[str]:
         """What the daemon still has of these homes."""
@@ -162,7 +165,7 @@ class DockerLab:
             run(self.make(home), _remove_all)
         assert self.left() == []
         for home in self._homes:
-            assert [path.name for path in (self._root / home / "run" / "docker").iterdir()] == [records.HOME_ID]
+            assert [path.name for path in records.folder_of(self.root / home).iterdir()] == [records.HOME_ID]
 
 
 @functools.cache
