@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -59,7 +60,7 @@ def test_no_daemon_at_the_start_is_told_with_the_sockets_tried(tmp_path: Path, m
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     chosen = Settings(home=tmp_path / "home", engine="docker", docker_host=f"unix://{tmp_path}/nowhere.sock")
-    with pytest.raises(UsageError, match="Tried: unix://.*/nowhere.sock \\(there is no such socket\\)"):
+    with pytest.raises(UsageError, match=r"Tried: unix://.*/nowhere\.sock \(there is no such socket\)"):
         catalog.settle(chosen)
     with pytest.raises(EngineError, match=r"nowhere\.sock"):
         asyncio.run(DockerEngine(chosen).open())
@@ -69,17 +70,12 @@ def test_a_socket_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: py
     """Something listens there, but says nothing."""
     monkeypatch.setattr("polyport.engines.docker.daemon.PROBE_TIMEOUT", 0.2)
 
-    async def story() -> None:
-        proxy = StallingProxy(tmp_path / "mute.sock", tmp_path / "nowhere.sock")
-        proxy.needle = b"HTTP"
-        server = await asyncio.start_unix_server(lambda *_: asyncio.Event().wait(), str(proxy.path))
-        try:
-            with pytest.raises(EngineError, match=r"no answer within 0\.2 s"):
-                await DockerEngine(Settings(home=tmp_path, docker_host=str(proxy.path))).open()
-        finally:
-            server.close()
-
-    asyncio.run(story())
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(tmp_path / "mute.sock"))
+        mute.listen()
+        engine = DockerEngine(Settings(home=tmp_path, docker_host=str(tmp_path / "mute.sock")))
+        with pytest.raises(EngineError, match=r"no answer within 0\.2 s"):
+            asyncio.run(engine.open())
 
 
 def test_auto_takes_a_daemon_that_answers_and_else_processes(
@@ -306,9 +302,7 @@ def test_after_a_restart_of_the_machine_everything_is_started_again(docker_lab: 
     async def second(engine: DockerEngine) -> None:
         await until(engine, lambda states: all(c.restarts == 1 for c in (find(states) or states[0]).containers))
         after = await until_healthy(engine)
-        assert [(c.hostname, c.host) for c in after.containers] == [
-            (c.hostname, c.host) for c in before["state"].containers
-        ]
+        assert [c.host for c in after.containers] == [c.host for c in before["state"].containers]
 
     run(docker_lab.make(), first)
     containers.podman("kill", *[name for name in docker_lab.left() if name.endswith(("-first", "-second"))])

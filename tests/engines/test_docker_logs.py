@@ -4,7 +4,7 @@ import asyncio
 import re
 from pathlib import Path
 
-from engines.labs import DockerLab, container_of, find, instance, run, until, until_healthy
+from engines.labs import DockerLab, container_of, find, instance, run, until, until_healthy, until_true
 from polyport.engines.docker.engine import DockerEngine
 
 
@@ -22,9 +22,11 @@ def printed(lab: DockerLab, stream: str = "stdout") -> list[str]:
 
 
 async def until_printed(lab: DockerLab, text: str) -> None:
-    async with asyncio.timeout(30):
-        while not any(lab.log("first").parent.glob("first.log*")) or text not in printed(lab):
-            await asyncio.sleep(0.1)
+    async def is_printed() -> bool:
+        await asyncio.sleep(0.1)
+        return lab.log("first").exists() and text in printed(lab)
+
+    await until_true(is_printed)
 
 
 def test_every_line_is_in_the_log_once_over_restarts_of_control(docker_lab: DockerLab) -> None:

@@ -316,3 +316,21 @@ def test_listeners_on_loopback_are_told_from_others() -> None:
     found = listening.parse(rows)
     assert found.reachable == (8081, 8082)
     assert found.loopback == (8080, 39321)
+
+
+def test_a_line_that_ended_with_its_run_is_not_joined_to_the_next_runs_first() -> None:
+    """Read again, both runs come in one stream, and nothing in it tells where the first one ended."""
+    file = [
+        b"2026-01-01T00:00:01.000000Z system output of container c1",
+        b"2026-01-01T00:00:01.000100Z stdout one",
+        b"2026-01-01T00:00:01.000200Z stdout tail",
+        b"2026-01-01T00:00:01.000300Z system exited with code 4",
+    ]
+    second = b"2026-01-01T00:00:01Z "
+    for next_second in (second, b"2026-01-01T00:00:02Z "):
+        place = output.Place(file, "c1")
+        frames = output.Frames(place.tails)
+        data = frame(1, second + b"one\n") + frame(1, second + b"tail") + frame(1, next_second + b"one\n")
+        lines = frames.feed(data)
+        assert [line.text for line in lines] == [b"one", b"tail", b"one"]
+        assert [line.text for line in lines if not place.is_known(line)] == [b"one"]

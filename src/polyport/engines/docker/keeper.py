@@ -115,7 +115,8 @@ class Keeper:
         elif self.entry is None:
             phase = ContainerPhase.STOPPED
         else:
-            phase = ContainerPhase.BACKOFF if is_wanted and life.last_exit else ContainerPhase.STARTING
+            has_ended = life.last_exit is not None or (seen is not None and seen.started_at == self._ended)
+            phase = ContainerPhase.BACKOFF if is_wanted and has_ended else ContainerPhase.STARTING
         host, port = self.address()
         return ContainerState(
             hostname=self.hostname,

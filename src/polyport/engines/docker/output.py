@@ -8,7 +8,7 @@ that time as the file has. A note with the container's id divides what different
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +26,12 @@ _OVERLAP = 1.0
 _PAUSE = 1.0
 _DRAIN_LIMIT = 10.0
 _STREAMS = {1: "stdout", 2: "stderr"}
+#: How the notes on the end of a run begin.
+ENDS = (b"exited with code", b"ended by")
 _MARK = b"output of container "
+
+#: Stream, time in whole seconds, text.
+Tail = tuple[str, bytes, bytes]
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -38,9 +43,14 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Frames:
-    """Cuts the daemon's multiplexed stream into lines. A long line comes in several frames, each with its time."""
+    """Cuts the daemon's multiplexed stream into lines. A long line comes in several frames, each with its time.
 
-    def __init__(self) -> None:
+    ``tails`` are lines that ended with a run of the container rather than with a line feed (`Place.tails`): what comes
+    next is of another run.
+    """
+
+    def __init__(self, tails: Collection[Tail] = ()) -> None:
+        self._tails = tails
         self._rest = b""
         self._lines = {stream: logs.Lines() for stream in _STREAMS.values()}
         self._at = dict.fromkeys(_STREAMS.values(), b"")
@@ -66,8 +76,13 @@ class Frames:
     def _take(self, number: int, payload: bytes) -> list[Line]:
         stream = _STREAMS.get(number, "stdout")
         at, _, text = payload.partition(b" ")
+        lines = self._lines[stream]
+        last = self._flush(stream) if (stream, self._at[stream][:19], lines.pending) in self._tails else []
         self._at[stream] = in_utc(at)
-        return [Line(self._at[stream], stream, line) for line in self._lines[stream].feed(text)]
+        return last + [Line(self._at[stream], stream, line) for line in lines.feed(text)]
+
+    def _flush(self, stream: str) -> list[Line]:
+        return [Line(self._at[stream], stream, text) for text in self._lines[stream].flush()]
 
 
 class Place:
@@ -76,7 +91,11 @@ class Place:
     def __init__(self, records: list[bytes], container: str) -> None:
         """``records`` are the last lines of the file, oldest first."""
         self._times: dict[str, list[bytes]] = {stream: [] for stream in _STREAMS.values()}
-        self._skipped = dict.fromkeys(_STREAMS.values(), 0)
+        #: How many lines of the last time are still to come again.
+        self._left: dict[str, int] = {}
+        #: The last line of each stream before each end that the file tells of.
+        self.tails: set[Tail] = set()
+        latest: dict[str, Tail] = {}
         mark = b""
         for record in records:
             at, _, rest = record.partition(b" ")
@@ -84,8 +103,12 @@ class Place:
             if stream == b"system" and text.startswith(_MARK):
                 self._times = {stream: [] for stream in _STREAMS.values()}
                 mark = text
+                latest.clear()
+            elif stream == b"system":
+                self.tails |= set(latest.values()) if text.startswith(ENDS) else set()
             elif stream in (b"stdout", b"stderr"):
                 self._times[stream.decode()].append(at.rstrip(b"Z"))
+                latest[stream.decode()] = (stream.decode(), at[:19], text)
         # Where the note is too far back to be seen, all that is seen came after it.
         self.is_marked = mark == _mark(container) or (not mark and any(self._times.values()))
         if not self.is_marked:
@@ -107,8 +130,10 @@ class Place:
         last = times[-1][: len(key)]
         if key != last:
             return key < last
-        self._skipped[line.stream] += 1
-        return self._skipped[line.stream] <= sum(at.startswith(last) for at in times)
+        if line.stream not in self._left:
+            self._left[line.stream] = sum(at.startswith(last) for at in times)
+        self._left[line.stream] -= 1
+        return self._left[line.stream] >= 0
 
 
 class Output:
@@ -143,7 +168,7 @@ class Output:
         place = Place(await asyncio.to_thread(read_records, self._log.path), self._container)
         if not place.is_marked:
             self._log.note(_mark(self._container).decode())
-        frames = Frames()
+        frames = Frames(place.tails)
         async for data in self._read(place.since, follow=follow):
             self._write(place, frames.feed(data))
         self._write(place, frames.flush())
