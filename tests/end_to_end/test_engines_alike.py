@@ -98,7 +98,6 @@ def tell(server: Server) -> dict[str, Answer]:
     create_endpoint(server, "direct", first, second, mode="Direct")
     create_endpoint(server, "single", {"Image": FIRST}, mode="Single")
     create_endpoint(server, "broken", {"Image": FIRST}, {"Image": SECOND, "Environment": {"EXIT": "3"}})
-    create_endpoint(server, "deaf", {"Image": FIRST, "Environment": {"LISTEN_ON": "8099"}}, mode="Single")
     for name in ("serial", "direct", "single"):
         wait_for_status(sagemaker, name, "InService", deadline=60)
     wait_for_status(sagemaker, "broken", "Failed", deadline=60)
@@ -106,9 +105,9 @@ def tell(server: Server) -> dict[str, Answer]:
     for name in ("serial", "broken"):
         described = json.dumps(sagemaker.describe_endpoint(EndpointName=name), default=str)
         told[f"describe {name}"] = (200, [], _MOMENTS.sub("", without_metadata(described)).encode())
-    for name in ("serial", "direct", "single", "broken", "deaf"):
+    for name in ("serial", "direct", "single", "broken"):
         sagemaker.delete_endpoint(EndpointName=name)
-    for name in ("serial", "direct", "single", "broken", "deaf"):
+    for name in ("serial", "direct", "single", "broken"):
         wait_until_gone(sagemaker, name, deadline=60)
     told["after delete"] = invoke(server, "single", b"x")
     return told
