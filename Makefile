@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format fuzz bench bench-peers docs lock clean
+.PHONY: help setup demo test test-all test-containers check format fuzz bench bench-peers docs lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ test: $(READY)  ## the fast tests
 
 test-all: $(READY)  ## all tests, as CI runs them
 	$(BIN)/python -m pytest -n auto
+
+test-containers: $(READY)  ## the tests on real containers alone; they need Podman
+	POLYPORT_REQUIRE_CONTAINERS=1 $(BIN)/python -m pytest -n auto -k "docker or alike"
 
 check: $(READY)  ## ruff, mypy (strict) and the contracts between rooms
 	$(BIN)/ruff format --check .

@@ -5,14 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from engines.labs import FakeLab, Lab, ProcessLab
+from engines.labs import DockerLab, FakeLab, Lab, ProcessLab
 from engines.seeing import LEVELS
+from support import containers
 
 
-@pytest.fixture(params=["fake", *LEVELS])
+@pytest.fixture(params=["fake", *LEVELS, "docker"])
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
     """Each engine in turn; that of processes with each isolation that there is here."""
-    made: Lab = FakeLab(tmp_path) if request.param == "fake" else ProcessLab(tmp_path, request.param)
+    if request.param == "docker":
+        made: Lab = DockerLab(tmp_path, request.getfixturevalue("podman_service"))
+    else:
+        made = FakeLab(tmp_path) if request.param == "fake" else ProcessLab(tmp_path, request.param)
+    yield made
+    made.clean()
+
+
+@pytest.fixture
+def docker_lab(podman_service: containers.Service, tmp_path: Path) -> Iterator[DockerLab]:
+    """The docker engine's lab, for what only it promises."""
+    made = DockerLab(tmp_path, podman_service)
     yield made
     made.clean()
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from polyport.engines.ports import BLOCK
 from polyport.engines.process import folders, isolation
 from polyport.engines.process.isolation import mounts, probe, users, view
-from polyport.engines.process.ports import BLOCK
 from polyport.engines.process.program import Program
 from polyport.errors import UsageError
 from polyport.settings import Settings

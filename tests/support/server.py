@@ -68,7 +68,11 @@ port = int(os.environ.get("LISTEN_ON") or os.environ.get("SAGEMAKER_BIND_TO_PORT
 if os.environ.get("DEAF"):
     time.sleep(600)
 http.server.ThreadingHTTPServer.request_queue_size = 128
-http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+host = "127.0.0.1"
+if os.getpid() == 1:  # in a container, where the kernel passes on no signal that was not asked for
+    host = "0.0.0.0"
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+http.server.ThreadingHTTPServer((host, port), Handler).serve_forever()
 """
 
 

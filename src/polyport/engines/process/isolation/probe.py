@@ -12,10 +12,10 @@ from pathlib import Path
 
 import msgspec
 
+from polyport.engines.ports import BLOCK
 from polyport.engines.process import isolation, launch
 from polyport.engines.process.housing import Housing
 from polyport.engines.process.isolation import bubblewrap, users
-from polyport.engines.process.ports import BLOCK
 from polyport.errors import UsageError
 from polyport.settings import Settings
 
