@@ -42,9 +42,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: Annotated[Count, _doc("Gateway worker processes; by default one per core, at most four.")] = msgspec.field(
         default_factory=default_workers
     )
-    engine: Annotated[str, _doc("What starts containers: `process`, or `fake` (answers without running anything).")] = (
-        "process"
-    )
+    engine: Annotated[
+        str,
+        _doc(
+            "What starts containers: `process`, `docker` (Docker or Podman), `auto` (`docker` if a daemon answers, "
+            "else `process`), or `fake` (answers without running anything)."
+        ),
+    ] = "process"
+    docker_host: Annotated[
+        str,
+        _doc(
+            "Where Docker or Podman is reached: `unix:///path/to.sock` or `tcp://host:port`. Empty: `DOCKER_HOST`, "
+            "else the first of the usual sockets that answers."
+        ),
+    ] = ""
     account_id: Annotated[
         str,
         Meta(pattern=r"^[0-9]{12}$", description="The AWS account that all resources belong to (12 digits)."),
