@@ -48,21 +48,80 @@ class ProcessPreparer:
 
     async def _container(self, spec: ContainerSpec, image: Image, timeout: float) -> Container:
         built = self._registry.resolve(image.resolved)
-        sources = {f"{ADDITIONAL}/{channel}": source for channel, source in spec.additional.items()}
-        if spec.model is not None:
-            sources["model"] = spec.model
-        try:
-            folders = await asyncio.gather(*(self._cache.fetch(source, timeout) for source in sources.values()))
-        except ArtifactError as error:
-            raise ArtifactError(f"The model data of container {spec.hostname} cannot be used. {error}") from error
         return Container(
             hostname=spec.hostname,
             image=image,
             command=built.command,
             environment=built.environment | spec.environment,
             folder=str(built.folder),
-            artifacts={path: str(folder) for path, folder in zip(sources, folders, strict=True)},
+            artifacts=await fetch(self._cache, spec, timeout),
         )
+
+    def hints(self, variant: Variant) -> list[str]:  # noqa: ARG002  images are here
+        """Images are here, or they are not."""
+        return []
+
+
+class DockerPreparer:
+    """For the docker engine: the daemon keeps the images, model data comes through the cache.
+
+    What an image is, its command and environment, is the daemon's to know: containers get what the user gave.
+    """
+
+    def __init__(
+        self, library: "Library", cache: Cache, settings: Settings, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._library = library
+        self._cache = cache
+        self._settings = settings
+        self._clock = clock
+        self._problem = ""
+
+    async def resolve(self, variant: Variant) -> tuple[Image, ...]:
+        """Pin each container's image to what its name stands for now, pulled if it must be, all at once. A daemon that
+        is away is waited for. Raises `ImageError`."""
+        specified = list(dict.fromkeys(spec.image for spec in variant.containers))
+        found = dict(zip(specified, await asyncio.gather(*map(self._find, specified)), strict=True))
+        return tuple(found[spec.image] for spec in variant.containers)
+
+    async def prepare(self, endpoint: Endpoint, fleet: Fleet, row: InstanceRow) -> Instance:
+        """Fetch the model data of all containers at once. Raises `ImageError` or `ArtifactError`."""
+        variant = fleet.variant
+        timeout = variant.download_timeout or self._settings.download_timeout
+        pairs = zip(variant.containers, fleet.images, strict=True)
+        containers = await asyncio.gather(*(self._container(spec, image, timeout) for spec, image in pairs))
+        return instance_of(endpoint, fleet, row, tuple(containers), self._settings.stop_timeout)
+
+    def hints(self, variant: Variant) -> list[str]:
+        """How far the pulls are."""
+        names = dict.fromkeys(spec.image for spec in variant.containers)
+        found = [text for name in names if (text := self._library.describe_pull(name))]
+        return found or ([self._problem] if self._problem else [])
+
+    async def _find(self, name: str) -> Image:
+        found = await self._patiently(name)
+        for warning in found.warnings:
+            log.warning("image %s: %s", name, warning)
+        return Image(specified=name, resolved=found.reference, resolved_at=self._clock())
+
+    async def _patiently(self, name: str) -> "DaemonImage":
+        """An endpoint must not fail because the daemon is restarted in this very moment."""
+        for _ in range(DAEMON_TRIES):
+            try:
+                found = await self._library.resolve(name)
+            except DaemonAway as error:
+                self._problem = str(error)
+                await asyncio.sleep(DAEMON_PAUSE)
+            else:
+                self._problem = ""
+                return found
+        return await self._library.resolve(name)
+
+    async def _container(self, spec: ContainerSpec, image: Image, timeout: float) -> Container:
+        _, artifacts = await asyncio.gather(
+            self._library.ensure(image.resolved), fetch(self._cache, spec, timeout)
+        )
+        return Container(hostname=spec.hostname, image=image, environment=spec.environment, artifacts=artifacts)
 
 
 class FakePreparer:
@@ -91,6 +150,10 @@ class FakePreparer:
         )
         return instance_of(endpoint, fleet, row, containers, self._settings.stop_timeout)
 
+    def hints(self, variant: Variant) -> list[str]:  # noqa: ARG002  whatever it is
+        """Nothing is fetched."""
+        return []
+
 
 class AnyImage:
     """What `FakeRegistry` says of every image."""
@@ -101,9 +164,20 @@ class AnyImage:
 class FakeRegistry:
     """Knows every image, for the fake engine."""
 
-    def resolve(self, name: str) -> AnyImage:  # noqa: ARG002  whatever it is
+    async def check(self, name: str) -> AnyImage:  # noqa: ARG002  whatever it is
         """It is there."""
         return AnyImage()
+
+
+class ProcessImages:
+    """The registry as the API needs it. In a thread: a look at an image is a look at files."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def check(self, name: str) -> ProcessImage:
+        """Raises `ImageError`, naming the known images, when there is none of that name."""
+        return await asyncio.to_thread(self._registry.resolve, name)
 
 
 class FakeArtifacts:
@@ -111,6 +185,18 @@ class FakeArtifacts:
 
     async def check(self, source: ModelSource) -> None:
         """It is there."""
+
+
+async def fetch(cache: Cache, spec: ContainerSpec, timeout: float) -> dict[str, str]:
+    """A container's model data as `Container.artifacts` has it. Raises `ArtifactError` naming the container."""
+    sources = {f"{ADDITIONAL}/{channel}": source for channel, source in spec.additional.items()}
+    if spec.model is not None:
+        sources["model"] = spec.model
+    try:
+        folders = await asyncio.gather(*(cache.fetch(source, timeout) for source in sources.values()))
+    except ArtifactError as error:
+        raise ArtifactError(f"The model data of container {spec.hostname} cannot be used. {error}") from error
+    return {path: str(folder) for path, folder in zip(sources, folders, strict=True)}
 
 
 def instance_of(

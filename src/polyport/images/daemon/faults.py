@@ -58,6 +58,12 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
 )
+
+
+class DaemonAway(ImageError):
+    """The daemon cannot be asked at the moment. Trying again makes sense."""
+
+
 #: The status by which aiodocker says that it could not reach the daemon at all.
 NO_DAEMON = 900
 
@@ -114,7 +120,7 @@ def daemon(error: Exception) -> ImageError:
     if classify(message) == "disk full":
         return ImageError(f"The daemon's disk is full: {_short(message)}")
     if getattr(error, "status", 0) == NO_DAEMON:
-        return ImageError("Docker or Podman does not answer; the images are there.")
+        return DaemonAway("Docker or Podman does not answer, and it has the images.")
     return ImageError(f"Docker or Podman refused: {_short(message)}")
 
 

@@ -27,7 +27,7 @@ HUB_KEY = "https://index.docker.io/v1/"
 #: A helper that has nothing says so with these words, which is no failure.
 NOTHING_THERE = "credentials not found"
 #: The user name that marks an identity token.
-TOKEN_USER = "<token>"
+TOKEN_USER = "<token>"  # noqa: S105  a mark, not a secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiodocker.exceptions import DockerError
 
-from polyport.errors import ImageError
+from polyport.errors import ImageError, UsageError
 from polyport.images import references
 from polyport.images.aliases import Aliases
 from polyport.images.daemon import faults, values
@@ -17,7 +17,7 @@ from polyport.images.daemon.keychain import Keychain
 from polyport.images.daemon.pulls import Connect, Pulls
 from polyport.images.daemon.values import DaemonImage
 from polyport.images.places import Places
-from polyport.images.records import Progress, Step
+from polyport.images.records import Progress
 from polyport.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,10 +54,13 @@ class Library:
         self._connecting = asyncio.Lock()
 
     async def client(self) -> "Docker":
-        """The one client. Raises what ``connect`` does."""
+        """The one client. Raises `ImageError` when there is no daemon."""
         async with self._connecting:
             if self._client is None:
-                self._client = await self._connect()
+                try:
+                    self._client = await self._connect()
+                except UsageError as error:
+                    raise faults.DaemonAway(str(error)) from error
             return self._client
 
     async def close(self) -> None:
@@ -66,13 +69,17 @@ class Library:
 
     async def check(self, name: str) -> DaemonImage | Unseen:
         """A quick look that pulls nothing. Raises `ImageError` for a name that no image can have, and, where nothing
-        may be pulled, for one that is not here."""
-        target, here = await self._look(name)
-        if here is not None:
-            return here
-        references.parse(target)
-        if self._settings.image_pull == "never":
-            raise faults.unknown(name, await self._known())
+        may be pulled, for one that is not here. What a daemon that is away has is found out later."""
+        try:
+            target, here = await self._look(name)
+            if here is not None:
+                return here
+            references.parse(target)
+            if self._settings.image_pull == "never":
+                raise faults.unknown(name, await self._known())
+        except faults.DaemonAway as error:
+            references.parse(self.aliases.target(name) or name)
+            log.warning("image %s: %s", name, error)
         return Unseen()
 
     async def resolve(self, name: str, progress: Progress = lambda _: None) -> DaemonImage:
@@ -109,7 +116,7 @@ class Library:
         target = self.aliases.target(name)
         return self.pulls.describe(name) or (self.pulls.describe(target) if target else "")
 
-    async def list(self) -> tuple[DaemonImage, ...]:
+    async def shown(self) -> tuple[DaemonImage, ...]:
         """Those that `polyport image build` made and those that aliases name, each by each of its names."""
         listed = await self._ask(lambda client: client.images.list())
         wanted = {self._spelt(target) for target in self.aliases.all().values()}
@@ -122,7 +129,7 @@ class Library:
         return tuple(image for _, image in sorted(found.items()) if image)
 
     async def remove(self, name: str, *, in_use: Iterable[str] = (), force: bool = False) -> None:
-        """Take the name away, and the image with its last name. Only what `list` shows.
+        """Take the name away, and the image with its last name. Only what `shown` gives.
 
         ``in_use`` are references that endpoints run. Raises `ImageError` when it is unknown, not one of ours, the
         target of an alias, or in use; ``force`` removes its aliases too, but nothing that is in use.
@@ -165,7 +172,7 @@ class Library:
         if not _is_askable(name):
             return None
         try:
-            return DaemonImage.frominspect(name, await self._ask(lambda client: client.images.inspect(name)))
+            return DaemonImage.from_inspect(name, await self._ask(lambda client: client.images.inspect(name)))
         except DockerError as error:
             if error.status == 404:
                 return None
@@ -216,8 +223,3 @@ def _is_askable(name: str) -> bool:
     except ImageError:
         return False
     return True
-
-
-def narrated(progress: Progress, first: float, last: float) -> Progress:
-    """The same progress, as a part of a larger one."""
-    return lambda step: progress(Step(step.name, first + (last - first) * step.fraction, step.detail))

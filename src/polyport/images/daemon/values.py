@@ -29,6 +29,7 @@ class DaemonImage(msgspec.Struct, frozen=True):
     labels: dict[str, str]
     environment: tuple[str, ...]
     ports: tuple[str, ...]
+    user: str
     created_at: float
     size: int
 
@@ -46,6 +47,7 @@ class DaemonImage(msgspec.Struct, frozen=True):
             labels=dict(config.get("Labels") or {}),
             environment=tuple(config.get("Env") or ()),
             ports=tuple(sorted(config.get("ExposedPorts") or ())),
+            user=str(config.get("User") or ""),
             created_at=_moment(str(found.get("Created") or "")),
             size=int(found.get("Size") or 0),
         )
@@ -117,10 +119,7 @@ def _identity(text: str) -> str:
 
 
 def _moment(text: str) -> float:
-    """RFC 3339, with nanoseconds that Python does not read."""
-    head, dot, rest = text.partition(".")
-    zone = rest.lstrip("0123456789") if dot else ""
     try:
-        return datetime.fromisoformat((head + zone).replace("Z", "+00:00")).timestamp()
+        return datetime.fromisoformat(text).timestamp()
     except ValueError:
         return 0.0
