@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from engines.labs import spare_ports
-from polyport.engines import backoff, catalog, fake, ping
+from polyport.engines import atomic, backoff, catalog, fake, logs, ping
 from polyport.engines.contract import Ping
-from polyport.engines.process import container, files, logs, processes
+from polyport.engines.ports import BLOCK, Ports, list_blocks
+from polyport.engines.process import container, files, processes
 from polyport.engines.process.container import DROP, KILL, NOTHING, START, SWEEP, TERMINATE, Situation, decide
 from polyport.engines.process.engine import ProcessEngine
 from polyport.engines.process.launch import CannotStart, find_program
-from polyport.engines.process.ports import BLOCK, Ports, list_blocks
 from polyport.errors import EngineError, UsageError
 from polyport.settings import Settings
 
@@ -157,7 +157,7 @@ def test_a_poke_reaches_who_listens_and_nobody_else(tmp_path: Path) -> None:
 
 def test_an_atomic_write_leaves_no_draft(tmp_path: Path) -> None:
     """Readers see a whole file or none; what is not an object reads as nothing."""
-    files.write_atomically(tmp_path / "a", b'{"x": 1}')
+    atomic.write_atomically(tmp_path / "a", b'{"x": 1}')
     assert files.read_object(tmp_path / "a") == {"x": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert files.read_object(tmp_path / "absent") is None

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from polyport.engines import backoff
-from polyport.engines.process import folders, launch, logs, processes
+from polyport.engines import backoff, logs
+from polyport.engines.process import folders, launch, processes
 
 NOTHING: Final = "nothing"
 START: Final = "start"

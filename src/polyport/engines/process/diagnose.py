@@ -4,21 +4,17 @@ import contextlib
 import os
 from pathlib import Path
 
+from polyport.engines import logs
 from polyport.engines.contract import Diagnosis
-from polyport.engines.process import logs, processes
+from polyport.engines.process import processes
 
-#: How many lines, and of each at most how many characters, are shown.
-LINES = 20
-LINE_LENGTH = 2000
-#: So much of the end of a log file is read.
-_TAIL_BYTES = 256 * 1024
 _LISTEN = "0A"
 
 
 def diagnose(marks: processes.Marks | None, log: Path) -> Diagnosis:
     """For the container with these marks; ``None`` for one that was never started."""
     members = processes.find_members(marks) if marks else set()
-    return Diagnosis(listening=find_ports(members), output=read_tail(log))
+    return Diagnosis(listening=find_ports(members), output=logs.read_tail(log))
 
 
 def find_ports(pids: set[int]) -> tuple[int, ...]:
@@ -27,27 +23,6 @@ def find_ports(pids: set[int]) -> tuple[int, ...]:
     tables = (line for pid in pids for name in ("tcp", "tcp6") for line in _read_lines(pid, name))
     ports = {port for inode, port in map(_parse_listener, tables) if inode in sockets}
     return tuple(sorted(ports))
-
-
-def read_tail(log: Path) -> tuple[str, ...]:
-    """The last lines the container printed, without times and streams; of the older file too if the newest is short."""
-    lines = _tail_of(log)
-    if len(lines) < LINES:
-        lines = _tail_of(logs.rotated(log, 1)) + lines
-    return tuple(lines[-LINES:])
-
-
-def _tail_of(path: Path) -> list[str]:
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL_BYTES))
-            raw = file.read().split(b"\n")
-    except OSError:
-        return []
-    whole = raw[1:] if size > _TAIL_BYTES else raw
-    parted = (line.decode("utf-8", "replace").split(" ", 2) for line in whole)
-    return [parts[2][:LINE_LENGTH] for parts in parted if len(parts) == 3 and parts[1] in ("stdout", "stderr")]
 
 
 def _list_sockets(pid: int) -> set[str]:

@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 from polyport.domain.instances import Container, ContainerPhase, Instance, InstanceState
+from polyport.engines import names
 from polyport.engines import ping as http
 from polyport.engines.contract import Diagnosis, Ping
+from polyport.engines.ports import Ports
 from polyport.engines.process import diagnose, files, folders, processes, records
 from polyport.engines.process.guard import Guard
-from polyport.engines.process.ports import Ports
 from polyport.errors import CannotChangeInstance, EngineError
 from polyport.settings import Settings
 
@@ -79,7 +80,7 @@ class ProcessEngine:
 
     async def apply(self, instance: Instance) -> None:
         """See `contract.Engine.apply`. An instance that is being removed cannot be brought back under its id."""
-        records.check(instance)
+        names.check(instance)
         held = self._held.get(instance.id)
         if held is None:
             self._create(instance)
@@ -182,7 +183,7 @@ class ProcessEngine:
             environment=records.build_environment(container, base, port, inherited),
             folder=container.folder,
             artifacts=container.artifacts,
-            log=str(records.log_path(self._home, instance, container.hostname)),
+            log=str(names.log_path(self._home, instance, container.hostname)),
             log_max_bytes=self._settings.log_max_bytes,
             log_files=self._settings.log_files,
         )
@@ -255,7 +256,7 @@ class ProcessEngine:
 
     def _scan(self) -> None:
         for folder in self._instances.iterdir():
-            if folder.name not in self._held and records.is_safe_name(folder.name):
+            if folder.name not in self._held and names.is_safe_name(folder.name):
                 self._find(folder)
         for held in list(self._held.values()):
             self._refresh(held)

@@ -26,22 +26,6 @@ ENGINE_POKE = "engine.poke"
 _FLOCK = struct.Struct("hhqqi4x")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replaces ``path`` in one step; readers see the old bytes or the new.
-
-    No fsync: what makes it necessary ends all processes too.
-    """
-    draft = path.with_name(path.name + ".draft")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-
-
 def read_object(path: Path) -> dict[str, object] | None:
     """The JSON object in ``path``; ``None`` when it is missing, torn or something else."""
     try:

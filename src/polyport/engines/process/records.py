@@ -1,6 +1,5 @@
 """The engine's side of the files that `files` names: where they are, what is in them, and how they read as states."""
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -8,17 +7,14 @@ from typing import TypeVar
 import msgspec
 
 from polyport.domain.instances import Container, ContainerPhase, ContainerState, Exit, Instance, InstanceState
-from polyport.engines.process import files, folders, ports
-from polyport.errors import EngineError
+from polyport.engines import atomic, ports
+from polyport.engines.process import folders
 
 HOST = "127.0.0.1"
 #: For images that name no PATH of their own.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#: The labels that a log's folders are named after, outermost first.
-LOG_LABELS = ("account", "region", "endpoint", "variant")
 
 _Kind = TypeVar("_Kind")
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -79,19 +75,7 @@ def read_state(path: Path) -> State | None:
 
 def write_spec(path: Path, spec: Spec) -> None:
     """Replaces it in one step. It holds the containers' environment: for the owner's eyes only."""
-    files.write_atomically(path, msgspec.json.encode(spec))
-
-
-def is_safe_name(name: str) -> bool:
-    """Whether it may become the name of a folder."""
-    return _SAFE_NAME.fullmatch(name) is not None
-
-
-def log_path(home: Path, instance: Instance, hostname: str) -> Path:
-    """Where a container's log is. Labels come from users: what may not be in a file's name becomes ``_``."""
-    labels = (instance.labels.get(label, "") for label in LOG_LABELS)
-    parts = [re.sub(r"[^A-Za-z0-9._-]|^\.", "_", label) or "_" for label in labels]
-    return home.joinpath("logs", *parts, instance.id, f"{hostname}.log")
+    atomic.write_atomically(path, msgspec.json.encode(spec))
 
 
 def build_environment(container: Container, base: Path, port: int, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -137,22 +121,6 @@ def torn(instance_id: str) -> Spec:
     """Stands for a specification that cannot be read any more: the instance is ended at once."""
     nothing = Instance(id=instance_id, labels={}, containers=())
     return Spec(instance=nothing, stop_timeout=0.0, stopping=True)
-
-
-def check(instance: Instance) -> None:
-    """Raises `EngineError` for names that could reach outside their folders, and for what cannot be started at all."""
-    names = [container.hostname for container in instance.containers]
-    if len(set(names)) != len(names):
-        raise EngineError(f"Instance {instance.id}: two containers have one name.")
-    for name in (instance.id, *names):
-        if not is_safe_name(name):
-            raise EngineError(f"{name!r} cannot be the name of an instance or a container.")
-    for container in instance.containers:
-        if not container.command:
-            raise EngineError(f"Container {container.hostname}: there is no command.")
-        for path in container.artifacts:
-            if not path or path.startswith("/") or ".." in path.split("/"):
-                raise EngineError(f"Container {container.hostname}: {path!r} is no path below /opt/ml.")
 
 
 def view(spec: Spec, state: State | None, supervisor: int | None) -> InstanceState:

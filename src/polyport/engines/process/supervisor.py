@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from polyport.engines import atomic
 from polyport.engines.process import files, folders, isolation, processes
 from polyport.engines.process.container import DROP, Container, Entry
 
@@ -183,7 +184,7 @@ class Supervisor:
         if data == self._published:
             return True
         try:
-            files.write_atomically(self._folder / files.STATE, data)
+            atomic.write_atomically(self._folder / files.STATE, data)
         except OSError:
             return False
         self._published = data

@@ -1,6 +1,6 @@
 """Container output in rotated files: ``2026-01-31T12:00:00.123456Z stdout text``, one line each.
 
-The streams are ``stdout``, ``stderr`` and ``system``; the last holds what the supervisor has to say.
+The streams are ``stdout``, ``stderr`` and ``system``; the last holds what the engine has to say.
 """
 
 import contextlib
@@ -10,6 +10,11 @@ from pathlib import Path
 
 #: Longer lines are cut into pieces of this many bytes.
 MAX_LINE = 256 * 1024
+#: How many lines, and of each at most how many characters, are shown where a container does not do well.
+LINES = 20
+LINE_LENGTH = 2000
+#: So much of the end of a log file is read for that.
+_TAIL_BYTES = 256 * 1024
 
 
 class Lines:
@@ -53,12 +58,15 @@ class Log:
     def write(self, stream: str, lines: list[bytes]) -> None:
         """Appends the lines, each with the present time; rotates where the size is reached."""
         head = format_time(time.time()) + b" " + stream.encode() + b" "
+        self.append([head + line + b"\n" for line in lines])
+
+    def append(self, records: list[bytes]) -> None:
+        """Appends whole lines: time, stream, text and line feed. Rotates as `write` does."""
         batch: list[bytes] = []
         with contextlib.suppress(OSError):
             self._open()
         size = self._size
-        for line in lines:
-            record = head + line + b"\n"
+        for record in records:
             if size + len(record) > self._max_bytes:
                 self._append(batch)
                 self._rotate()
@@ -68,7 +76,7 @@ class Log:
         self._append(batch)
 
     def note(self, text: str) -> None:
-        """A line of the supervisor's own."""
+        """A line of the engine's own."""
         self.write("system", [text.encode("utf-8", "replace")])
 
     def close(self) -> None:
@@ -131,3 +139,24 @@ def format_time(at: float) -> bytes:
     """ISO 8601 in UTC with microseconds."""
     seconds, micros = divmod(int(at * 1_000_000), 1_000_000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{micros:06d}Z".encode()
+
+
+def read_tail(log: Path) -> tuple[str, ...]:
+    """The last lines the container printed, without times and streams; of the older file too if the newest is short."""
+    lines = _tail_of(log)
+    if len(lines) < LINES:
+        lines = _tail_of(rotated(log, 1)) + lines
+    return tuple(lines[-LINES:])
+
+
+def _tail_of(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            raw = file.read().split(b"\n")
+    except OSError:
+        return []
+    whole = raw[1:] if size > _TAIL_BYTES else raw
+    parted = (line.decode("utf-8", "replace").split(" ", 2) for line in whole)
+    return [parts[2][:LINE_LENGTH] for parts in parted if len(parts) == 3 and parts[1] in ("stdout", "stderr")]
