@@ -120,7 +120,8 @@ class Handler(BaseHTTPRequestHandler):
             return self._challenge()
         return self._find(path.path.strip("/").split("/"))
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def _find(self, parts: list[str]) -> None:
         if parts == ["v2"]:

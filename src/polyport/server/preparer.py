@@ -3,13 +3,13 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from polyport.artifacts.cache import Cache
 from polyport.domain.endpoints import Endpoint, Fleet, InstanceRow, Variant
 from polyport.domain.instances import Container, ContainerSpec, Image, Instance, ModelSource
 from polyport.errors import ArtifactError
-from polyport.images.registry import Registry
+from polyport.images.registry import ProcessImage, Registry
 from polyport.settings import Settings
 
 #: The folder below ``/opt/ml`` for ``AdditionalModelDataSources``.
@@ -40,11 +40,7 @@ class ProcessPreparer:
 
     async def prepare(self, endpoint: Endpoint, fleet: Fleet, row: InstanceRow) -> Instance:
         """Fetch the model data of all containers at once. Raises `ImageError` or `ArtifactError`."""
-        variant = fleet.variant
-        timeout = variant.download_timeout or self._settings.download_timeout
-        pairs = zip(variant.containers, fleet.images, strict=True)
-        containers = await asyncio.gather(*(self._container(spec, image, timeout) for spec, image in pairs))
-        return instance_of(endpoint, fleet, row, tuple(containers), self._settings.stop_timeout)
+        return await assemble(endpoint, fleet, row, self._settings, self._container)
 
     async def _container(self, spec: ContainerSpec, image: Image, timeout: float) -> Container:
         built = self._registry.resolve(image.resolved)
@@ -60,68 +56,6 @@ class ProcessPreparer:
     def hints(self, variant: Variant) -> list[str]:  # noqa: ARG002  images are here
         """Images are here, or they are not."""
         return []
-
-
-class DockerPreparer:
-    """For the docker engine: the daemon keeps the images, model data comes through the cache.
-
-    What an image is, its command and environment, is the daemon's to know: containers get what the user gave.
-    """
-
-    def __init__(
-        self, library: "Library", cache: Cache, settings: Settings, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._library = library
-        self._cache = cache
-        self._settings = settings
-        self._clock = clock
-        self._problem = ""
-
-    async def resolve(self, variant: Variant) -> tuple[Image, ...]:
-        """Pin each container's image to what its name stands for now, pulled if it must be, all at once. A daemon that
-        is away is waited for. Raises `ImageError`."""
-        specified = list(dict.fromkeys(spec.image for spec in variant.containers))
-        found = dict(zip(specified, await asyncio.gather(*map(self._find, specified)), strict=True))
-        return tuple(found[spec.image] for spec in variant.containers)
-
-    async def prepare(self, endpoint: Endpoint, fleet: Fleet, row: InstanceRow) -> Instance:
-        """Fetch the model data of all containers at once. Raises `ImageError` or `ArtifactError`."""
-        variant = fleet.variant
-        timeout = variant.download_timeout or self._settings.download_timeout
-        pairs = zip(variant.containers, fleet.images, strict=True)
-        containers = await asyncio.gather(*(self._container(spec, image, timeout) for spec, image in pairs))
-        return instance_of(endpoint, fleet, row, tuple(containers), self._settings.stop_timeout)
-
-    def hints(self, variant: Variant) -> list[str]:
-        """How far the pulls are."""
-        names = dict.fromkeys(spec.image for spec in variant.containers)
-        found = [text for name in names if (text := self._library.describe_pull(name))]
-        return found or ([self._problem] if self._problem else [])
-
-    async def _find(self, name: str) -> Image:
-        found = await self._patiently(name)
-        for warning in found.warnings:
-            log.warning("image %s: %s", name, warning)
-        return Image(specified=name, resolved=found.reference, resolved_at=self._clock())
-
-    async def _patiently(self, name: str) -> "DaemonImage":
-        """An endpoint must not fail because the daemon is restarted in this very moment."""
-        for _ in range(DAEMON_TRIES):
-            try:
-                found = await self._library.resolve(name)
-            except DaemonAway as error:
-                self._problem = str(error)
-                await asyncio.sleep(DAEMON_PAUSE)
-            else:
-                self._problem = ""
-                return found
-        return await self._library.resolve(name)
-
-    async def _container(self, spec: ContainerSpec, image: Image, timeout: float) -> Container:
-        _, artifacts = await asyncio.gather(
-            self._library.ensure(image.resolved), fetch(self._cache, spec, timeout)
-        )
-        return Container(hostname=spec.hostname, image=image, environment=spec.environment, artifacts=artifacts)
 
 
 class FakePreparer:
@@ -185,6 +119,20 @@ class FakeArtifacts:
 
     async def check(self, source: ModelSource) -> None:
         """It is there."""
+
+
+async def assemble(
+    endpoint: Endpoint,
+    fleet: Fleet,
+    row: InstanceRow,
+    settings: Settings,
+    make: Callable[[ContainerSpec, Image, float], Awaitable[Container]],
+) -> Instance:
+    """The instance of containers that ``make`` makes, all at once, each in at most so many seconds."""
+    timeout = fleet.variant.download_timeout or settings.download_timeout
+    pairs = zip(fleet.variant.containers, fleet.images, strict=True)
+    containers = await asyncio.gather(*(make(spec, image, timeout) for spec, image in pairs))
+    return instance_of(endpoint, fleet, row, tuple(containers), settings.stop_timeout)
 
 
 async def fetch(cache: Cache, spec: ContainerSpec, timeout: float) -> dict[str, str]:

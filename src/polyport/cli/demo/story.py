@@ -14,11 +14,11 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from polyport.cli import image as image_command
 from polyport.cli.demo import client, startup, training
 from polyport.cli.demo.caller import Caller, Form
 from polyport.cli.demo.report import Report, Step
 from polyport.cli.demo.training import Call, Trained
+from polyport.cli.image import showing
 from polyport.images.registry import ProcessImage, Registry
 
 EXAMPLES = Path(__file__).parent / "images"
@@ -57,7 +57,7 @@ class Story:
         for name in (FIRST, SECOND):
             with self._report.step(f"Build the image {name}") as step:
                 self._images[name] = self._registry.build(
-                    EXAMPLES / name, f"polyport-demo/{name}:latest", image_command.narrate(step.say)
+                    EXAMPLES / name, f"polyport-demo/{name}:latest", showing.narrate(step.say)
                 )
                 self._registry.alias(f"{client.REGISTRY}/{name}:demo", f"polyport-demo/{name}:latest")
 

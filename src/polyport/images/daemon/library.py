@@ -92,7 +92,7 @@ class Library:
             raise faults.unknown(name, await self._known())
         if here is None or fresh:
             here = await self.pull(target, progress)
-        await self._check_architecture(here)
+        await self.check_architecture(here)
         return here
 
     async def pull(self, name: str, progress: Progress = lambda _: None) -> DaemonImage:
@@ -193,7 +193,8 @@ class Library:
     async def _known(self) -> list[str]:
         return sorted({*values.known_names(await self._ask(lambda client: client.images.list())), *self.aliases.all()})
 
-    async def _check_architecture(self, image: DaemonImage) -> None:
+    async def check_architecture(self, image: DaemonImage) -> None:
+        """Raises `ImageError` for an image of another architecture than the daemon's, or than `image_platform`."""
         wanted = self._settings.image_platform or f"linux/{await self._daemon_architecture()}"
         its = image.platform
         if image.architecture and its.split("/")[:2] != wanted.split("/")[:2]:

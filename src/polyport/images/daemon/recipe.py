@@ -48,7 +48,9 @@ def write(manifest: Manifest, base: DaemonImage, pip: str = "") -> Recipe:
     arguments = {f"POLYPORT_{number}": value for number, value in enumerate(values.values())}
     lines.append(f"COPY program {PROGRAM}")
     lines += [f"ARG {argument}" for argument in arguments]
-    lines.append("ENV " + " ".join(f'{name}="${{{argument}}}"' for argument, name in zip(arguments, values, strict=True)))
+    lines.append(
+        "ENV " + " ".join(f'{name}="${{{argument}}}"' for argument, name in zip(arguments, values, strict=True))
+    )
     lines += [f"WORKDIR {PROGRAM}", f"ENTRYPOINT {json.dumps(manifest.entrypoint)}", "CMD []"]
     return Recipe("\n".join(lines) + "\n", arguments)
 
