@@ -56,7 +56,8 @@ class DaemonImage(msgspec.Struct, frozen=True):
     def reference(self) -> str:
         """Exactly this image, in a form that its daemon finds it by: ``repository@sha256:...``, of the name's own
         repository if it can be, else its id (``sha256:...``)."""
-        if references.pinned(self.name) and self.name in self.digests:
+        if references.pinned(self.name):
+            # Podman no longer lists the digest of an image that lost its tag, and yet finds it by that.
             return self.name
         wanted = repository_of(self.name)
         same = [digest for digest in self.digests if repository_of(digest) == wanted]
