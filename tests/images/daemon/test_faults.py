@@ -8,42 +8,42 @@ from polyport.images.daemon import faults
 #: As Docker 20 to 27 (D) and Podman 4 and 5 (P) say it.
 SAID = {
     "not found": [
-        "manifest for registry.example/team/model:1 not found: manifest unknown: manifest unknown",  # D
+        "manifest for reg.example/team/model:1 not found: manifest unknown: manifest unknown",  # D
         (
-            "initializing source docker://registry.example/team/model:1: reading manifest 1 in registry.example/team/model: "
+            "initializing source docker://reg.example/team/model:1: reading manifest 1 in reg.example/team/model: "
             "manifest unknown"
         ),  # P
         "name unknown: The repository with name 'model' does not exist in the registry with id '123456789012'",  # ECR
-        'failed to resolve reference "registry.example/team/model:1": registry.example/team/model:1: not found',  # D
+        'failed to resolve reference "reg.example/team/model:1": reg.example/team/model:1: not found',  # D
     ],
     "denied": [
         (
             "pull access denied for team/model, repository does not exist or may require 'docker login': denied: "
             "requested access to the resource is denied"
         ),  # D, the Hub
-        'Head "https://registry.example/v2/team/model/manifests/1": no basic auth credentials',  # D, ECR
+        'Head "https://reg.example/v2/team/model/manifests/1": no basic auth credentials',  # D, ECR
         "unauthorized: authentication required",  # D
-        "reading manifest 2 in registry.example/team/model: unauthorized",  # P
+        "reading manifest 2 in reg.example/team/model: unauthorized",  # P
         "unable to retrieve auth token: invalid username/password: unauthorized: incorrect username or password",  # P
         "unexpected status code [manifests 1]: 403 Forbidden",  # D
     ],
     "architecture": [
         "no matching manifest for linux/arm64/v8 in the manifest list entries",  # D
         (
-            "choosing an image from manifest list docker://registry.example/team/model:1: no image found in manifest list "
+            "choosing an image from manifest list docker://reg.example/team/model:1: no image found in manifest list "
             'for architecture amd64, variant "", OS linux'
         ),  # P 4
         'no image found in image index for architecture "arm64", variant "v8", OS "linux"',  # P 5
     ],
     "unreachable": [
-        'Get "https://registry.example/v2/": dial tcp: lookup registry.example on 10.0.0.1:53: no such host',  # D
+        'Get "https://reg.example/v2/": dial tcp: lookup reg.example on 10.0.0.1:53: no such host',  # D
         (
-            'pinging container registry registry.example: Get "http://registry.example/v2/": dial tcp 127.0.0.1:5999: '
+            'pinging container registry reg.example: Get "http://reg.example/v2/": dial tcp 127.0.0.1:5999: '
             "connect: connection refused"
         ),  # P
-        'Get "https://registry.example/v2/": net/http: request canceled (Client.Timeout exceeded while awaiting headers)',
+        'Get "https://reg.example/v2/": net/http: request canceled (Client.Timeout exceeded while awaiting headers)',
         (
-            'Get "https://registry.example/v2/": tls: failed to verify certificate: x509: certificate signed by unknown '
+            'Get "https://reg.example/v2/": tls: failed to verify certificate: x509: certificate signed by unknown '
             "authority"
         ),
         "received unexpected HTTP status: 503 Service Unavailable",
@@ -72,7 +72,7 @@ TEXTS = {
 @pytest.mark.parametrize(("kind", "said"), [(kind, said) for kind, texts in SAID.items() for said in texts])
 def test_every_wording_gets_the_text_of_its_kind(kind: str, said: str) -> None:
     """Rule: one cause, one text, whichever daemon and registry said it."""
-    reference = references.parse("registry.example/team/model:1")
+    reference = references.parse("reg.example/team/model:1")
     assert str(faults.pull("team/model:1", reference, said)).startswith(TEXTS[kind]) or TEXTS[kind] in str(
         faults.pull("team/model:1", reference, said)
     )
@@ -88,7 +88,7 @@ def test_a_name_that_holds_the_words_of_another_cause_misleads_nobody() -> None:
 
 def test_digits_of_a_digest_are_no_status() -> None:
     """``401`` inside a digest says nothing."""
-    said = "reading manifest sha256:a4014030 in registry.example/x: manifest unknown"
+    said = "reading manifest sha256:a4014030 in reg.example/x: manifest unknown"
     assert faults.classify(said) == "not found"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import re
 import tempfile
@@ -16,7 +17,7 @@ from aiodocker.exceptions import DockerError
 
 from polyport.errors import ImageError
 from polyport.images import content, manifest, references
-from polyport.images.daemon import context, faults, probe, recipe, wheels
+from polyport.images.daemon import context, faults, probe, recipe, streams, wheels
 from polyport.images.daemon.library import Library
 from polyport.images.daemon.probe import Target
 from polyport.images.daemon.values import BUILT_LABEL, DaemonImage
@@ -135,19 +136,13 @@ class _Follower:
 async def _run(library: Library, order: Order, file: IO[bytes], tag: str, progress: Progress) -> None:
     client = await library.client()
     follower = _Follower(_part(progress, PACKED, 1.0))
+    params = {"t": tag, "rm": "1", "forcerm": "1", "labels": json.dumps(order.labels)}
+    params["buildargs"] = json.dumps(order.arguments)
     try:
-        lines = client.images.build(
-            fileobj=file,
-            encoding="identity",
-            tag=tag,
-            rm=True,
-            forcerm=True,
-            labels=order.labels,
-            buildargs=order.arguments,
-            stream=True,
-        )
-        async with aclosing(lines) as stream:  # type: ignore[type-var]  # it is a generator, declared as less
-            async for item in stream:
+        async with aclosing(
+            streams.post(client, "build", params, {"Content-Type": "application/x-tar"}, file)
+        ) as lines:
+            async for item in lines:
                 follower.take(item)
     except DockerError as error:
         if error.status == faults.NO_DAEMON or faults.classify(error.message) == "disk full":

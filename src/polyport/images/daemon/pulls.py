@@ -1,6 +1,8 @@
 """Pulling: one at a time per name, however many wait for it, with what there is to tell meanwhile."""
 
 import asyncio
+import base64
+import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiodocker.exceptions import DockerError
 
 from polyport.images import references
-from polyport.images.daemon import faults
+from polyport.images.daemon import faults, streams
 from polyport.images.daemon.keychain import Keychain
 from polyport.images.records import Progress, Step
 
@@ -132,9 +134,14 @@ class Pulls:
     async def _follow(self, source: str, auth: dict[str, str] | None, gauge: Gauge, progress: Progress) -> None:
         client = await self._connect()
         progress(Step(str(gauge), 0.0))
-        # An identity token, even an empty one, makes aiodocker send what it is given as it is.
-        lines = client.images.pull(source, auth=auth, platform=self._platform or None, stream=True)
-        async with aclosing(lines) as stream:  # type: ignore[type-var]  # it is a generator, declared as less
-            async for line in stream:
+        params = {"fromImage": source, **({"platform": self._platform} if self._platform else {})}
+        async with aclosing(streams.post(client, "images/create", params, _encode(auth))) as lines:
+            async for line in lines:
                 gauge.take(line)
                 progress(Step(str(gauge), gauge.fraction))
+
+
+def _encode(auth: dict[str, str] | None) -> dict[str, str]:
+    if auth is None:
+        return {}
+    return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(auth).encode()).decode()}
