@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
+from support import containers
 from support.server import Server
+
+
+@pytest.fixture(scope="session")
+def podman_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[containers.Service]:
+    """A Podman service for this test process. Skips, or fails, where there can be none."""
+    containers.require()
+    service = containers.Service(tmp_path_factory.mktemp("podman")).start()
+    yield service
+    service.stop()
 
 
 @pytest.fixture(scope="session")

@@ -56,6 +56,40 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "else the first of the usual sockets that answers."
         ),
     ] = ""
+    docker_subnets: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9.]{7,15}/[0-9]{1,2}$",
+            description=(
+                "The addresses that the docker engine's networks are given, 32 for each instance. Choose others when "
+                "your network uses these."
+            ),
+        ),
+    ] = "10.230.0.0/16"
+    docker_reach: Annotated[
+        Literal["auto", "address", "published"],
+        _doc(
+            "How containers of the docker engine are reached: by their `address`, by a port `published` on loopback "
+            "(one of `port_range`), or `auto`: by address where that is possible (Linux, rootful)."
+        ),
+    ] = "auto"
+    shm_size: Annotated[Bytes, _doc("The size of `/dev/shm` in containers of the docker engine, in bytes.")] = (
+        64 * 1024 * 1024
+    )
+    instance_limits: Annotated[
+        bool,
+        _doc(
+            "Whether containers of the docker engine are held to the CPUs and the memory of their `InstanceType`, and "
+            "get its GPUs. Each may use all of its instance, as on SageMaker, where they share one machine."
+        ),
+    ] = False
+    instance_types: Annotated[
+        tuple[str, ...],
+        _doc(
+            "Instance types for `instance_limits` besides the usual ones, or in their place: `TYPE=CPUS:GIB` or "
+            "`TYPE=CPUS:GIB:GPUS`."
+        ),
+    ] = ()
     account_id: Annotated[
         str,
         Meta(pattern=r"^[0-9]{12}$", description="The AWS account that all resources belong to (12 digits)."),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -13,11 +14,14 @@ from typing import Any, Protocol
 import uvloop
 
 from polyport.domain.instances import Container, ContainerState, Image, Instance, InstanceState
-from polyport.engines import fake
+from polyport.engines import fake, names
 from polyport.engines.contract import Engine
+from polyport.engines.docker import asks, records
+from polyport.engines.docker.engine import DockerEngine
 from polyport.engines.process import engine as process
 from polyport.engines.process import files, processes
 from polyport.settings import Settings
+from support import containers
 
 PROGRAM = Path(__file__).with_name("container_program.py")
 LABELS = {"account": "123456789012", "region": "us-east-1", "endpoint": "demo", "variant": "AllTraffic"}
@@ -112,6 +116,68 @@ class ProcessLab:
             assert time.monotonic() < end, f"left running: {left}"
             _reap(left)
             time.sleep(0.005)
+
+
+class DockerLab:
+    """Real containers, at the Podman service that it is given."""
+
+    name = "docker"
+
+    def __init__(self, root: Path, service: containers.Service) -> None:
+        self.service = service
+        self.root = root
+        self._homes: set[str] = set()
+
+    def settings(self, home: str = "home", **more: Any) -> Settings:
+        self._homes.add(home)
+        return Settings(home=self.root / home, **({"docker_host": self.service.url} | more))
+
+    def make(self, home: str = "home", **more: Any) -> DockerEngine:
+        return DockerEngine(self.settings(home, **more))
+
+    def container(self, hostname: str, **behaviour: Any) -> Container:
+        image = broken_image() if behaviour.pop("broken", False) else program_image()
+        told = {"BEHAVIOUR": json.dumps(behaviour, sort_keys=True)}
+        return Container(hostname, Image(image, image, 0.0), environment=told)
+
+    def kill(self, state: InstanceState, hostname: str) -> None:
+        pid = container_of(state, hostname).pid
+        assert pid is not None
+        os.kill(pid, 9)
+
+    def home_id(self, home: str = "home") -> str:
+        return records.home_id(records.folder_of(self.root / home))
+
+    def log(self, hostname: str, instance_id: str = "i-1", home: str = "home") -> Path:
+        return names.log_path(self.root / home, Instance(instance_id, LABELS, ()), hostname)
+
+    def folder(self, instance_id: str = "i-1", home: str = "home") -> Path:
+        return records.folder_of(self.root / home) / instance_id
+
+    def left(self) -> list[str]:
+        """What the daemon still has of these homes."""
+        return [
+            name for home in self._homes for name in containers.find_left(f"{asks.LABEL_HOME}={self.home_id(home)}")
+        ]
+
+    def clean(self) -> None:
+        for home in self._homes:
+            run(self.make(home), _remove_all)
+        assert self.left() == []
+        for home in self._homes:
+            assert [path.name for path in records.folder_of(self.root / home).iterdir()] == [records.HOME_ID]
+
+
+@functools.cache
+def program_image() -> str:
+    """The image of `container_program`."""
+    return containers.make_image("program:1", PROGRAM.read_text())
+
+
+@functools.cache
+def broken_image() -> str:
+    """An image whose entry point is not there."""
+    return containers.make_image("broken:1", entrypoint=["/nowhere"])
 
 
 async def _remove_all(engine: Engine) -> None:

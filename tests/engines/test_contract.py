@@ -17,13 +17,14 @@ from engines.labs import (
     until_healthy,
     until_true,
 )
-from polyport.domain.instances import ContainerPhase
+from polyport.domain.instances import ContainerPhase, ContainerState, InstanceState
 from polyport.engines.contract import Engine
 from polyport.errors import CannotChangeInstance
 
 
-def test_an_applied_instance_is_observed_at_once_with_its_addresses(lab: Lab) -> None:
-    """`apply` returns once the engine has taken note: the planner never sees a gap in between."""
+def test_an_applied_instance_is_observed_at_once_and_its_addresses_before_it_listens(lab: Lab) -> None:
+    """`apply` returns once the engine has taken note: the planner never sees a gap in between. No two containers have
+    one address."""
 
     async def story(engine: Engine) -> None:
         await engine.apply(instance(lab.container("first"), lab.container("second")))
@@ -31,8 +32,8 @@ def test_an_applied_instance_is_observed_at_once_with_its_addresses(lab: Lab) ->
         assert state is not None
         assert not state.stopping
         assert [container.hostname for container in state.containers] == ["first", "second"]
-        assert all(container.host == "127.0.0.1" and container.port for container in state.containers)
-        assert len({container.port for container in state.containers}) == 2
+        states = await until(engine, lambda states: all(container.port for container in find_all(states)))
+        assert len({(container.host, container.port) for container in find_all(states)}) == 2
 
     run(lab.make(), story)
 
@@ -93,7 +94,7 @@ def test_a_killed_container_comes_back_under_the_same_address(lab: Lab) -> None:
         lab.kill(before, "first")
         await until(engine, lambda states: container_of(find(states), "first").restarts == 1)
         after = container_of(await until_healthy(engine), "first")
-        assert after.port == container_of(before, "first").port
+        assert (after.host, after.port) == address_of(before, "first")
         assert after.pid != container_of(before, "first").pid
         assert after.last_exit is not None
         assert after.last_exit.signal == signal.SIGKILL
@@ -211,7 +212,7 @@ def test_two_homes_do_not_see_each_other(lab: Lab) -> None:
             assert await other.observe() == ()
             await other.apply(instance(lab.container("first")))
             there = await until_healthy(other)
-            assert container_of(there, "first").port != container_of(here, "first").port
+            assert address_of(there, "first") != address_of(here, "first")
             await other.remove("i-1")
             await until(other, lambda states: not states)
 
@@ -264,3 +265,14 @@ def test_explain_tells_where_a_container_listens_and_what_it_said(lab: Lab) -> N
         assert (await engine.ping("i-1", "lost", DEADLINE)).status is None
 
     run(lab.make(), story)
+
+
+def find_all(states: tuple[InstanceState, ...]) -> list[ContainerState]:
+    """All containers."""
+    return [container for state in states for container in state.containers]
+
+
+def address_of(state: InstanceState | None, hostname: str) -> tuple[str, int]:
+    """Where it is reached."""
+    container = container_of(state, hostname)
+    return container.host, container.port

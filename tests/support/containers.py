@@ -84,7 +84,7 @@ class Service:
         self.path.unlink(missing_ok=True)
         command = ["podman", "--log-level=error", "system", "service", "--time=0", self.url]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.path.parent)
         until = time.monotonic() + 20
         while not self.path.exists():
             assert self._process.poll() is None, self._log.read_text()
@@ -137,19 +137,23 @@ def podman(*arguments: str, check: bool = True) -> str:
     return done.stdout.strip()
 
 
-def make_image(tag: str, script: str = "", entrypoint: list[str] | None = None, **files: str) -> str:
+def make_image(
+    tag: str, script: str = "", entrypoint: list[str] | None = None, lines: tuple[str, ...] = (), **files: str
+) -> str:
     """An image of the base with files (``NAME`` becomes ``/NAME``), labels as AWS wants them; its name.
 
-    ``script`` becomes ``/serve.py`` and is what the entry point runs unless another is given.
+    ``script`` becomes ``/serve.py`` and is what the entry point runs unless another is given; ``lines`` come last in
+    its Dockerfile.
     """
     name = f"localhost/polyport-test/{tag}"
     point = json.dumps(entrypoint if entrypoint is not None else [PYTHON, "-u", "/serve.py"])
     with tempfile.TemporaryDirectory() as folder:
         for file, text in {"serve.py": script, **files}.items():
             Path(folder, file).write_text(text)
-        lines = [f"FROM {PYTHON_IMAGE}", f"ENTRYPOINT {point}", "COPY . /"]
-        lines += ["LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true"]
-        Path(folder, "Containerfile").write_text("\n".join(lines))
+            Path(folder, file).chmod(0o755)
+        text = [f"FROM {PYTHON_IMAGE}", f"ENTRYPOINT {point}", "COPY . /"]
+        text += ["LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true", *lines]
+        Path(folder, "Containerfile").write_text("\n".join(text))
         podman("build", "--quiet", "--tag", name, folder)
     return name
 

@@ -9,6 +9,7 @@ import typer
 
 from polyport import settings
 from polyport.cli import console
+from polyport.engines import catalog
 from polyport.server import launcher
 
 
@@ -34,7 +35,7 @@ def serve(
     # Flags are about files where the user is, settings about files in the home.
     flags |= {name: str(path.absolute()) for name, path in (("tls_cert", tls_cert), ("tls_key", tls_key)) if path}
     given = {name: value for name, value in flags.items() if value is not None}
-    loaded = settings.load(given, os.environ)
+    loaded = catalog.settle(settings.load(given, os.environ))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     launcher.serve(loaded, lambda url, is_open: _announce(loaded, url, is_open=is_open))
 

@@ -44,7 +44,8 @@ class Container(msgspec.Struct, frozen=True):
 
     ``command`` is the whole argument vector for plain processes, ``serve`` at its end; its first word is looked up on
     the ``PATH`` in ``environment``. ``environment`` is the image's with the user's on top. ``folder`` holds the
-    files of a process image (``None`` for engines that keep images themselves). ``artifacts`` maps a path below
+    files of a process image. Engines that keep images themselves add the image's entry point and environment: they are
+    given what comes after the entry point, the user's environment, and no folder. ``artifacts`` maps a path below
     ``/opt/ml`` (``model``, ``additional-model-data-sources/NAME``) to a read-only folder on this machine.
     """
 
@@ -66,6 +67,8 @@ class Instance(msgspec.Struct, frozen=True):
     network_isolation: bool = False
     #: Seconds between SIGTERM and SIGKILL.
     stop_timeout: float = 30.0
+    #: What the user chose (``ml.m5.large``); engines may hold containers to its size.
+    instance_type: str = ""
 
 
 class ContainerPhase(StrEnum):

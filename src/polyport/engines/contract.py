@@ -1,6 +1,6 @@
 """The eight verbs of an engine. Every engine passes `tests/engines/test_contract.py`."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -64,3 +64,12 @@ class Engine(Protocol):
 
     async def explain(self, instance_id: str, hostname: str) -> Diagnosis:
         """What the container listens on and its last lines; empty when nothing is known."""
+
+
+@runtime_checkable
+class Dependent(Protocol):
+    """An engine that depends on a daemon, which may go away and come back while its containers go on."""
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be started or stopped at the moment; empty when all is well."""

@@ -24,6 +24,11 @@ class Lines:
         self._limit = limit
         self._rest = b""
 
+    @property
+    def pending(self) -> bytes:
+        """The beginning of a line that has no line feed yet."""
+        return self._rest
+
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that ``data`` completes, without their line feeds."""
         *whole, self._rest = (self._rest + data).split(b"\n")

@@ -24,7 +24,8 @@ from polyport.control.reconcile import Reconciler
 from polyport.domain.access import AccessTable
 from polyport.domain.routes import Refused
 from polyport.engines import catalog
-from polyport.errors import PolyportError, StoreError, UsageError
+from polyport.engines.contract import Dependent
+from polyport.errors import EngineError, PolyportError, StoreError, UsageError
 from polyport.server import processes, supplies
 from polyport.server.access import Watcher, is_loopback
 from polyport.server.launcher import EXIT_USAGE
@@ -49,9 +50,10 @@ class Control:
         self.store = Store(sqlite_url(settings.home / "polyport.db"))
         self.cache = Cache(settings)
         self.supplies = supplies.of(settings, self.cache)
+        self.engine = catalog.create(settings)
         self.reconciler = Reconciler(
             rows=self.store,
-            engine=catalog.create(settings),
+            engine=self.engine,
             preparer=self.supplies.preparer,
             rules=health.Rules(
                 startup_timeout=settings.startup_timeout,
@@ -70,10 +72,16 @@ class Control:
         self._stopping = asyncio.Event()
 
     def health(self) -> tuple[bool, dict[str, Any]]:
-        """What ``GET /healthz`` says: whether every gateway worker serves by the latest table."""
+        """What ``GET /healthz`` says: whether every gateway worker serves by the latest table, and what is degraded.
+
+        Trouble of the engine leaves it at 200: calls go on.
+        """
         publisher = self.reconciler.publisher
+        trouble = self.engine.trouble if isinstance(self.engine, Dependent) and publisher.is_ready else ""
+        status = "degraded" if trouble else "ok"
         return publisher.is_ready, {
-            "status": "ok" if publisher.is_ready else "starting",
+            "status": status if publisher.is_ready else "starting",
+            **({"trouble": trouble} if trouble else {}),
             "workers": len(publisher.workers),
             "workers_expected": self.settings.workers,
             "engine": self.settings.engine,
@@ -199,6 +207,10 @@ def main() -> None:
     except (StoreError, UsageError) as error:
         sys.stderr.write(f"polyport: {error}\n")
         sys.exit(EXIT_USAGE)
+    except EngineError as error:
+        # A daemon may come back: the launcher tries again, and what runs goes on.
+        sys.stderr.write(f"polyport: {error}\n")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

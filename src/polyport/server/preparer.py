@@ -162,6 +162,7 @@ def instance_of(
         containers=containers,
         network_isolation=fleet.variant.network_isolation,
         stop_timeout=stop_timeout,
+        instance_type=fleet.variant.instance_type,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from polyport.cli.image.showing import Shown
+from polyport.engines import catalog
 from polyport.errors import UsageError
 from polyport.images.aliases import Aliases
 from polyport.images.places import Places
@@ -45,12 +46,9 @@ class Desk(Protocol):
 
 
 def of(settings: Settings) -> Desk:
-    """By the engine that the settings name."""
-    if settings.engine == "docker":
-        return DaemonDesk(settings)
-    if settings.engine == "auto" and _daemon_answers(settings):
-        return DaemonDesk(settings)
-    return ProcessDesk(settings)
+    """By the engine that the settings name. Raises `UsageError` where that is docker and no daemon answers."""
+    settled = catalog.settle(settings)
+    return DaemonDesk(settled) if settled.engine == "docker" else ProcessDesk(settled)
 
 
 class ProcessDesk:
@@ -100,7 +98,6 @@ class DaemonDesk:
 
     def build(self, folder: Path, tag: str, progress: Progress) -> Shown:
         """With the daemon's build."""
-        _require_client()
         from polyport.images.daemon import builds  # noqa: PLC0415  an extra
 
         base = self._settings.base_image
@@ -131,7 +128,6 @@ class DaemonDesk:
         self._do(lambda library: library.remove(name, in_use=in_use, force=force))
 
     def _do(self, what: Callable[["Library"], Awaitable[T]]) -> T:
-        _require_client()
         from polyport.server.daemon_images import Opened  # noqa: PLC0415  an extra
 
         async def do() -> T:
@@ -148,24 +144,3 @@ async def _pull(library: "Library", name: str, progress: Progress) -> Shown:
     found = await library.pull(library.aliases.target(name) or name, progress)
     await library.check_architecture(found)
     return found
-
-
-def _require_client() -> None:
-    try:
-        import aiodocker  # noqa: F401, PLC0415  an extra
-    except ImportError as error:
-        raise UsageError("The docker engine needs its client: pip install 'polyport[docker]'.") from error
-
-
-def _daemon_answers(settings: Settings) -> bool:
-    from polyport.engines.docker import daemon  # noqa: PLC0415  rarely needed
-
-    async def look() -> bool:
-        try:
-            found = await daemon.connect(settings)
-        except UsageError:
-            return False
-        await found.close()
-        return True
-
-    return asyncio.run(look())

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,18 @@ class Daemon:
     is_rootless: bool
     version: str
     url: str
+    #: Of the machine; 0 where it does not say.
+    cpus: int = 0
+    offers_gpus: bool = False
+    is_selinux: bool = False
+    #: It runs in a virtual machine of Docker Desktop or the like.
+    is_desktop: bool = False
+
+    @property
+    def is_routable(self) -> bool:
+        """Whether container addresses can be reached from here; else their ports are published on loopback."""
+        here = sys.platform == "linux" and self.url.startswith("unix://")
+        return here and not self.is_rootless and not self.is_desktop
 
     async def close(self) -> None:
         """Let go; containers go on."""
@@ -97,12 +110,17 @@ async def _probe(url: str) -> Daemon:
     except BaseException:
         await client.close()
         raise
+    options = [str(option) for option in info.get("SecurityOptions") or ()]
     return Daemon(
         client=client,
         kind=PODMAN if _is_podman(version) else DOCKER,
-        is_rootless=any("rootless" in str(option) for option in info.get("SecurityOptions") or ()),
+        is_rootless=any("rootless" in option for option in options),
         version=str(version.get("Version", "")),
         url=url,
+        cpus=int(info.get("NCPU") or 0),
+        offers_gpus="nvidia" in (info.get("Runtimes") or {}) or bool(info.get("DiscoveredDevices")),
+        is_selinux=any("selinux" in option for option in options),
+        is_desktop="desktop" in str(info.get("OperatingSystem", "")).lower(),
     )
 
 
