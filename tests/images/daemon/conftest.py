@@ -43,7 +43,9 @@ def podman(session_registry: Registry) -> Iterator[containers.Service]:
         configuration.write_text(f'[[registry]]\nlocation = "{session_registry.host}"\ninsecure = true\n')
         patch.setenv("CONTAINERS_REGISTRIES_CONF", str(configuration))
         # What whoever runs the tests is logged in to is nobody's business here.
-        patch.setenv("REGISTRY_AUTH_FILE", str(Path(folder) / "auth.json"))
+        nobody = Path(folder) / "auth.json"
+        nobody.write_text("{}")
+        patch.setenv("REGISTRY_AUTH_FILE", str(nobody))
         service = containers.Service(Path(folder)).start()
         try:
             yield service

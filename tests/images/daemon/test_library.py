@@ -225,7 +225,7 @@ def test_a_helper_gives_the_password(open_library, registry: Registry, run, tmp_
 def test_progress_is_told_while_a_pull_goes_on(open_library, registry: Registry, run) -> None:
     """In bytes, growing, under the name as given and under its alias; nothing is told once it is over."""
     registry.store.add("slow/model", "1", size=2_000_000)
-    registry.store.pause = 0.1
+    registry.store.pause = 0.15
     name = f"{registry.host}/slow/model:1"
     steps: list[Step] = []
 
@@ -238,7 +238,7 @@ def test_progress_is_told_while_a_pull_goes_on(open_library, registry: Registry,
                 seen.add(library.describe_pull("slow-one"))
                 await asyncio.sleep(0.05)
             await pulling
-            assert any("of 2.0 MB" in text for text in seen)
+            assert any("of 2.0 MB" in text for text in seen), seen
             assert library.describe_pull("slow-one") == library.describe_pull(name) == ""
         fractions = [step.fraction for step in steps]
         assert fractions == sorted(fractions)

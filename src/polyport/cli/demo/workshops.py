@@ -117,7 +117,7 @@ class DaemonWorkshop:
 async def _train(library: "Library", name: str, out: Path, first: Trained | None) -> None:
     client = await library.client()
     words = ["python", "train.py", "/tmp/out", *(["/tmp/first"] if first else [])]  # noqa: S108  the container's own
-    container = await client.containers.create({"Image": tag(name), "Entrypoint": words, "Cmd": []})
+    container: Any = await client.containers.create({"Image": tag(name), "Entrypoint": words, "Cmd": []})
     try:
         if first:
             await container.put_archive("/tmp", _packed(first.folder, "first"))  # noqa: S108
@@ -157,7 +157,7 @@ async def _create(client: "Docker", model: Trained) -> Any:
         "ExposedPorts": {"8080/tcp": {}},
         "HostConfig": {"PortBindings": bindings},
     }
-    container = await client.containers.create(config)
+    container: Any = await client.containers.create(config)
     await container.put_archive("/", _packed(model.folder / "model", "opt/ml/model"))
     return container
 
