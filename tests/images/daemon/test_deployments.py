@@ -1,4 +1,4 @@
-"""From CreateModel to DescribeEndpoint on the docker engine: what users see of images, with a real server and Podman."""
+"""From CreateModel to DescribeEndpoint on the docker engine: what users see of images, on a real server and Podman."""
 
 import base64
 import json
