@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import json
+import secrets
 import tarfile
 import threading
 import time
@@ -21,6 +22,8 @@ from urllib.parse import parse_qs, urlsplit
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
+#: Of this process: what an earlier one left in a daemon's storage is not taken for these layers.
+SALT = secrets.token_hex(8)
 LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 
@@ -47,7 +50,7 @@ class Store:
     def add(self, repository: str, tag: str, *, architecture: str = "amd64", size: int = 1000, **config: Any) -> str:
         """Put in an image with one layer of ``size`` random-looking bytes; ``config`` is its configuration
         (``Labels={...}``, ``ExposedPorts={...}``). Returns the manifest's digest."""
-        packed, plain = _layer(f"{repository}:{tag}:{architecture}", size)
+        packed, plain = _layer(f"{SALT}:{repository}:{tag}:{architecture}", size)
         body = {
             "architecture": architecture,
             "os": "linux",

@@ -51,9 +51,10 @@ def podman(session_registry: Registry) -> Iterator[containers.Service]:
             yield service
         finally:
             service.stop()
-            left = containers.podman("images", "--quiet", "--no-trunc", f"{session_registry.host}/*").split()
-            if left:
-                containers.podman("rmi", "--force", *sorted(set(left)))
+            names = containers.podman("images", "--no-trunc", "--format", "{{.Repository}} {{.ID}}").splitlines()
+            ours = {line.split()[1] for line in names if line.startswith(f"{session_registry.host}/")}
+            if ours:
+                containers.podman("rmi", "--force", *sorted(ours), check=False)
 
 
 Open = Callable[..., AbstractAsyncContextManager[Library]]
