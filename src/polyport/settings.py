@@ -200,6 +200,25 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unhealthy_after: Annotated[Count, _doc("Failed pings in a row after which a container gets no calls.")] = 3
     stop_timeout: Annotated[Seconds, _doc("Seconds between SIGTERM and SIGKILL for a container.")] = 30.0
 
+    image_pull: Annotated[
+        Literal["missing", "always", "never"],
+        _doc(
+            "When the docker engine asks the registry for an image: `missing` (it is not on this machine), `always` "
+            "(at each deployment, but for images that were built here), or `never`."
+        ),
+    ] = "missing"
+    image_pull_timeout: Annotated[Seconds, _doc("How long pulling one image may take, in seconds.")] = 3600.0
+    image_platform: Annotated[
+        str,
+        Meta(
+            pattern=r"^([a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?)?$",
+            description="The platform of images for the docker engine, such as `linux/amd64` where the daemon emulates "
+            "it. Empty: the daemon's own.",
+        ),
+    ] = ""
+    base_image: Annotated[
+        str, _doc("What `polyport image build` builds on for the docker engine: an image with `python3`.")
+    ] = "python:3.11-slim"
     s3_endpoint_url: Annotated[
         str,
         _doc(

@@ -41,7 +41,7 @@ class FakeImages:
     def __init__(self) -> None:
         self.known = {"first:1": FakeImage(), "second:1": FakeImage(), "odd:1": FakeImage("no label")}
 
-    def resolve(self, name: str, /) -> FakeImage:
+    async def check(self, name: str, /) -> FakeImage:
         if name not in self.known:
             raise ImageError(f"There is no image {name}. Known: {', '.join(self.known)}.")
         return self.known[name]

@@ -159,6 +159,9 @@ class Preparer:
             containers=tuple(Container(hostname=spec.hostname, image=image) for spec, image in containers),
         )
 
+    def hints(self, variant: Variant) -> list[str]:
+        return [f"looking for {variant.name}'s images"] if self.resolving else []
+
 
 class Plane:
     """Use as an async context manager; ends with nothing left over."""

@@ -11,10 +11,10 @@ OLD = deployment(1, fleet(ONE, "i-1"))
 
 
 def describe(
-    state: EndpointState, healthy: tuple[str, ...] = (), hints: tuple[str, ...] = ()
+    state: EndpointState, healthy: tuple[str, ...] = (), hints: tuple[str, ...] = (), fetching: tuple[str, ...] = ()
 ) -> dict[str, list[activity.Activity]]:
     row = endpoint(wanted(1, ONE), state)
-    return activity.describe(row, lambda each: each in healthy, lambda each: list(hints))
+    return activity.describe(row, lambda each: each in healthy, lambda each: list(hints), lambda _: list(fetching))
 
 
 def test_nothing_is_told_of_an_endpoint_at_rest() -> None:
@@ -39,6 +39,15 @@ def test_what_is_waited_for_stands_behind_the_message() -> None:
         "Launching 1 instance(s). one: /ping answered 500; two: starting"
     )
     assert len(describe(state, hints=("x" * 5000,))["A"][0][1]) == activity.LIMIT
+
+
+def test_what_is_fetched_is_told_before_there_is_an_instance() -> None:
+    """An image of gigabytes takes minutes: the message says how far it is. At rest nothing is told of it."""
+    unresolved = EndpointState(pending=deployment(1, Fleet(ONE)))
+    pulling = ("Pulling big:1: 3.0 of 9.0 MB",)
+    message = "Launching 1 instance(s). Pulling big:1: 3.0 of 9.0 MB"
+    assert describe(unresolved, fetching=pulling) == {"A": [("Creating", message, 1.0)]}
+    assert describe(EndpointState(status=Status.IN_SERVICE, active=OLD), ("i-1",), fetching=pulling) == {}
 
 
 def test_an_update_launches_beside_the_old_fleet() -> None:

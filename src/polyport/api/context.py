@@ -22,8 +22,8 @@ class KnownImage(Protocol):
 class Images(Protocol):
     """Which images there are."""
 
-    def resolve(self, name: str, /) -> KnownImage:
-        """Raises `ImageError`, naming the known images, when there is none of that name."""
+    async def check(self, name: str, /) -> KnownImage:
+        """A quick look; raises `ImageError`, naming the known images, when there can be none of that name."""
 
 
 class Artifacts(Protocol):

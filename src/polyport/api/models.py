@@ -68,10 +68,9 @@ async def delete_model(context: Context, request: dict[str, Any]) -> dict[str, A
 
 
 async def _check_images(context: Context, specs: tuple[ContainerSpec, ...]) -> None:
-    # In a thread: a look at an image is a look at files.
     for image in dict.fromkeys(spec.image for spec in specs):
         try:
-            known = await asyncio.to_thread(context.images.resolve, image)
+            known = await context.images.check(image)
         except ImageError as error:
             raise refusals.invalid(f'ECR image "{image}" is invalid. {error}') from error
         for warning in known.warnings:

@@ -145,7 +145,9 @@ class Reconciler:
     def activity(self, endpoint_id: str) -> dict[str, list[tuple[str, str, float]]]:
         """``VariantStatus`` by variant: status, message, start (epoch seconds)."""
         endpoint = self._endpoints.get(endpoint_id)
-        return activity.describe(endpoint, self.monitor.is_healthy, self._hints) if endpoint else {}
+        if endpoint is None:
+            return {}
+        return activity.describe(endpoint, self.monitor.is_healthy, self._hints, self._preparer.hints)
 
     def _hints(self, instance: str) -> list[str]:
         reason = self._attempts.get(instance, attempts.NEVER).reason

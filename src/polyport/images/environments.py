@@ -55,13 +55,18 @@ class Uv:
         self.say = say
         self.held = held
 
-    def compile(self, folder: Path, requirements: str, into: Path, previous: str) -> Lock:
+    def compile(
+        self, folder: Path, requirements: str, into: Path, previous: str, target: tuple[str, ...] | None = None
+    ) -> Lock:
         """Resolves the requirements file of ``folder`` and writes to ``into``. Versions of the ``previous`` lock stay
-        as long as they fit: the same folder gives the same image tomorrow."""
+        as long as they fit: the same folder gives the same image tomorrow. ``target`` are uv's options for another
+        Python than our own."""
         into.write_text(previous, encoding="utf-8")
         emit = ("--emit-index-url", "--emit-find-links", "--emit-build-options")
         quiet = ("--no-header", "--no-annotate", "--generate-hashes")
-        self._run(folder, "pip", "compile", requirements, "--output-file", str(into), *quiet, *emit, *_python())
+        self.run(
+            folder, "pip", "compile", requirements, "--output-file", str(into), *quiet, *emit, *(target or _python())
+        )
         lines = into.read_text(encoding="utf-8").splitlines()
         options = [line for line in lines if line.startswith("-")]
         text = [line for line in lines if line and not line.startswith(("-", "#"))]
@@ -70,14 +75,15 @@ class Uv:
     def install(self, lock: Lock, venv: Path, folder: Path, scratch: Path) -> None:
         """Makes a virtual environment at ``venv`` that may be moved, and installs what the lock names. ``folder`` is
         where relative paths in the lock begin."""
-        self._run(folder, "venv", str(venv), "--relocatable", "--no-project", *_python())
+        self.run(folder, "venv", str(venv), "--relocatable", "--no-project", *_python())
         if not lock.text:
             return
         scratch.write_text(lock.options + lock.text, encoding="utf-8")
         python = ("--python", str(venv / "bin" / "python"))
-        self._run(folder, "pip", "sync", str(scratch), "--require-hashes", "--compile-bytecode", *python)
+        self.run(folder, "pip", "sync", str(scratch), "--require-hashes", "--compile-bytecode", *python)
 
-    def _run(self, folder: Path, *arguments: str) -> None:
+    def run(self, folder: Path, *arguments: str) -> None:
+        """uv with these arguments, ``folder`` being the current one. Raises `ImageError` with its last lines."""
         tail: deque[str] = deque(maxlen=SHOWN_LINES)
         process = subprocess.Popen(
             [uv.find_uv_bin(), *arguments],

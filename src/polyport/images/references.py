@@ -10,6 +10,8 @@ from polyport.errors import ImageError
 
 MAX_LENGTH = 255
 DEFAULT_TAG = "latest"
+#: Whose names need no host before them; what has no folder there is in ``library``.
+HUB = "docker.io"
 
 _HOST = r"(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -31,6 +33,26 @@ class Reference(msgspec.Struct, frozen=True):
     def tagged(self) -> str:
         """``repository:tag``, as the registry keeps it."""
         return f"{self.repository}:{self.tag}"
+
+    @property
+    def host(self) -> str:
+        """The registry that it comes from: what is before the first slash, if it looks like a host."""
+        first, slash, _ = self.repository.partition("/")
+        is_host = bool(slash) and (first == "localhost" or "." in first or ":" in first or first != first.lower())
+        return first if is_host else HUB
+
+    @property
+    def full(self) -> str:
+        """The repository as daemons and registries spell it out: ``python`` is ``docker.io/library/python``."""
+        if self.host != HUB:
+            return self.repository
+        path = self.repository.removeprefix(f"{HUB}/")
+        return f"{HUB}/{path}" if "/" in path else f"{HUB}/library/{path}"
+
+
+def familiar(name: str) -> str:
+    """The reverse of `Reference.full`, for people."""
+    return name.removeprefix(f"{HUB}/library/").removeprefix(f"{HUB}/")
 
 
 def parse(text: str) -> Reference:

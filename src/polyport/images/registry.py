@@ -7,6 +7,7 @@ from pathlib import Path
 
 from polyport.errors import ImageError
 from polyport.images import environments, manifest, records, references
+from polyport.images.aliases import Aliases, changing_index, read_index
 from polyport.images.builds import Build
 from polyport.images.places import Places
 from polyport.images.records import Index, ProcessImage, Progress, Record, Step
@@ -20,6 +21,7 @@ class Registry:
 
     def __init__(self, home: Path) -> None:
         self.places = Places(home)
+        self._aliases = Aliases(self.places)
 
     def build(
         self, folder: Path, tag: str, progress: Progress = lambda _: None, *, upgrade: bool = False
@@ -40,19 +42,19 @@ class Registry:
             previous = "" if upgrade else self._previous_lock(reference)
             with self.places.stage() as stage:
                 digest = Build(self.places, stage, folder, found, progress, held).run(previous)
-            with self._changing() as index:
+            with changing_index(self.places) as index:
                 index.tags[reference.tagged] = digest
             progress(Step("Done", 1.0))
         return self._load(reference.tagged, digest)
 
     def list(self) -> tuple[ProcessImage, ...]:
         """All tagged images by name."""
-        return tuple(self._load(name, digest) for name, digest in sorted(self._read_index().tags.items()))
+        return tuple(self._load(name, digest) for name, digest in sorted(read_index(self.places).tags.items()))
 
     def resolve(self, name: str) -> ProcessImage:
         """The image of that name: an exact tag, or a digest that is here (tagged or not), or else an alias, the longest
         pattern first. Raises `ImageError` naming what is known."""
-        index = self._read_index()
+        index = read_index(self.places)
         found = self._exact(index, name)
         if found is None:
             pattern = references.best_match(name, index.aliases)
@@ -70,7 +72,7 @@ class Registry:
         """
         busy = _digests(in_use)
         tag = references.parse(name).tagged
-        with _explained(), self._changing() as index:
+        with _explained(), changing_index(self.places) as index:
             if tag not in index.tags:
                 raise ImageError(_unknown(name, index))
             aliases = [pattern for pattern, target in index.aliases.items() if target == tag]
@@ -93,22 +95,22 @@ class Registry:
     def alias(self, pattern: str, name: str) -> None:
         """Lets all names that match ``pattern`` (``*``, ``?``, ``[...]``) stand for the image ``name``, which must be
         there. An alias of the same pattern is replaced."""
-        references.check_pattern(pattern)
-        with _explained(), self._changing() as index:
+
+        def check(index: Index) -> None:
             if self._exact(index, name) is None:
                 raise ImageError(_unknown(name, index))
-            index.aliases[pattern] = name if references.pinned(name) else references.parse(name).tagged
+
+        with _explained():
+            self._aliases.put(pattern, name, check)
 
     def aliases(self) -> dict[str, str]:
         """Pattern to image name."""
-        return dict(sorted(self._read_index().aliases.items()))
+        return self._aliases.all()
 
     def unalias(self, pattern: str) -> None:
         """Raises `ImageError` when there is no such alias."""
-        with _explained(), self._changing() as index:
-            if index.aliases.pop(pattern, None) is None:
-                known = ", ".join(sorted(index.aliases)) or "none"
-                raise ImageError(f"There is no alias {pattern!r}. Known aliases: {known}.")
+        with _explained():
+            self._aliases.remove(pattern)
 
     def _exact(self, index: Index, name: str) -> tuple[str, str] | None:
         """(name, digest) if it is here. A name that no image can have may still match an alias."""
@@ -146,7 +148,7 @@ class Registry:
         return self.places.contents / digest.removeprefix("sha256:")
 
     def _previous_lock(self, reference: references.Reference) -> str:
-        digest = self._read_index().tags.get(reference.tagged)
+        digest = read_index(self.places).tags.get(reference.tagged)
         try:
             return (self.places.content(digest) / "requirements.lock").read_text(encoding="utf-8") if digest else ""
         except FileNotFoundError:
@@ -158,7 +160,7 @@ class Registry:
         with _explained(), self.places.clearing() as alone:
             if not alone:
                 return ()
-            tagged = set(self._read_index().tags.values())
+            tagged = set(read_index(self.places).tags.values())
             gone = tuple(digest for digest in sorted(candidates - tagged) if self.places.content(digest).is_dir())
             for digest in gone:
                 self.places.throw_away(self.places.content(digest))
@@ -173,17 +175,6 @@ class Registry:
             record = records.read(path, Record)
             if record is not None:
                 yield record
-
-    @contextmanager
-    def _changing(self) -> Iterator[Index]:
-        """The index, written when the block ends well."""
-        with self.places.changing():
-            index = self._read_index()
-            yield index
-            records.write(self.places.index, index)
-
-    def _read_index(self) -> Index:
-        return records.read(self.places.index, Index) or Index()
 
 
 def _digests(given: Iterable[str]) -> set[str]:

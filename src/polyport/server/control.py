@@ -26,11 +26,9 @@ from polyport.domain.routes import Refused
 from polyport.engines import catalog
 from polyport.engines.contract import Dependent
 from polyport.errors import EngineError, PolyportError, StoreError, UsageError
-from polyport.images.registry import Registry
-from polyport.server import processes
+from polyport.server import processes, supplies
 from polyport.server.access import Watcher, is_loopback
 from polyport.server.launcher import EXIT_USAGE
-from polyport.server.preparer import FakeArtifacts, FakePreparer, FakeRegistry, ProcessPreparer
 from polyport.server.sockets import sockets
 from polyport.settings import Settings, from_json
 from polyport.store import Store, sqlite_url
@@ -49,15 +47,14 @@ class Control:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.is_fake = settings.engine == "fake"
         self.store = Store(sqlite_url(settings.home / "polyport.db"))
-        self.registry = Registry(settings.home)
         self.cache = Cache(settings, takes_files=_takes_files(settings))
+        self.supplies = supplies.of(settings, self.cache)
         self.engine = catalog.create(settings)
         self.reconciler = Reconciler(
             rows=self.store,
             engine=self.engine,
-            preparer=FakePreparer(settings) if self.is_fake else ProcessPreparer(self.registry, self.cache, settings),
+            preparer=self.supplies.preparer,
             rules=health.Rules(
                 startup_timeout=settings.startup_timeout,
                 startup_restarts=settings.startup_restarts,
@@ -117,6 +114,7 @@ class Control:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.reconciler.stop()
+            await self.supplies.close()
             await self.cache.close()
             await self.store.close()
             if self.audit is not None:
@@ -154,7 +152,7 @@ class Control:
             endpoints = await self.store.all_endpoints()
             in_use = {image for endpoint in endpoints for image in endpoint.state.images}
             try:
-                dropped = await asyncio.to_thread(self.registry.prune, in_use)
+                dropped = await asyncio.to_thread(self.supplies.prune, in_use)
                 if dropped:
                     log.info("dropped %d images that nothing needs", len(dropped))
             except PolyportError as error:
@@ -162,8 +160,7 @@ class Control:
             await asyncio.sleep(HOUSEKEEPING_INTERVAL)
 
     async def _serve(self, path: str) -> None:
-        images = FakeRegistry() if self.is_fake else self.registry
-        artifacts = FakeArtifacts() if self.is_fake else self.cache
+        images, artifacts = self.supplies.images, self.supplies.artifacts
         nobody = callers.anybody(self.settings.account_id, self.settings.region)
         context = Context(
             nobody,

@@ -3,13 +3,13 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from polyport.artifacts.cache import Cache
 from polyport.domain.endpoints import Endpoint, Fleet, InstanceRow, Variant
 from polyport.domain.instances import Container, ContainerSpec, Image, Instance, ModelSource
 from polyport.errors import ArtifactError
-from polyport.images.registry import Registry
+from polyport.images.registry import ProcessImage, Registry
 from polyport.settings import Settings
 
 #: The folder below ``/opt/ml`` for ``AdditionalModelDataSources``.
@@ -40,30 +40,23 @@ class ProcessPreparer:
 
     async def prepare(self, endpoint: Endpoint, fleet: Fleet, row: InstanceRow) -> Instance:
         """Fetch the model data of all containers at once. Raises `ImageError` or `ArtifactError`."""
-        variant = fleet.variant
-        timeout = variant.download_timeout or self._settings.download_timeout
-        pairs = zip(variant.containers, fleet.images, strict=True)
-        containers = await asyncio.gather(*(self._container(spec, image, timeout) for spec, image in pairs))
-        return instance_of(endpoint, fleet, row, tuple(containers), self._settings.stop_timeout)
+        return await assemble(endpoint, fleet, row, self._settings, self._container)
 
     async def _container(self, spec: ContainerSpec, image: Image, timeout: float) -> Container:
         built = self._registry.resolve(image.resolved)
-        sources = {f"{ADDITIONAL}/{channel}": source for channel, source in spec.additional.items()}
-        if spec.model is not None:
-            sources["model"] = spec.model
-        try:
-            folders = await asyncio.gather(*(self._cache.fetch(source, timeout) for source in sources.values()))
-        except ArtifactError as error:
-            raise ArtifactError(f"The model data of container {spec.hostname} cannot be used. {error}") from error
         return Container(
             hostname=spec.hostname,
             image=image,
             command=built.command,
             environment=built.environment | spec.environment,
             folder=str(built.folder),
-            artifacts={path: str(folder) for path, folder in zip(sources, folders, strict=True)},
+            artifacts=await fetch(self._cache, spec, timeout),
             paths=tuple(map(str, built.paths)),
         )
+
+    def hints(self, variant: Variant) -> list[str]:  # noqa: ARG002  images are here
+        """Images are here, or they are not."""
+        return []
 
 
 class FakePreparer:
@@ -92,6 +85,10 @@ class FakePreparer:
         )
         return instance_of(endpoint, fleet, row, containers, self._settings.stop_timeout)
 
+    def hints(self, variant: Variant) -> list[str]:  # noqa: ARG002  whatever it is
+        """Nothing is fetched."""
+        return []
+
 
 class AnyImage:
     """What `FakeRegistry` says of every image."""
@@ -102,9 +99,20 @@ class AnyImage:
 class FakeRegistry:
     """Knows every image, for the fake engine."""
 
-    def resolve(self, name: str) -> AnyImage:  # noqa: ARG002  whatever it is
+    async def check(self, name: str) -> AnyImage:  # noqa: ARG002  whatever it is
         """It is there."""
         return AnyImage()
+
+
+class ProcessImages:
+    """The registry as the API needs it. In a thread: a look at an image is a look at files."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def check(self, name: str) -> ProcessImage:
+        """Raises `ImageError`, naming the known images, when there is none of that name."""
+        return await asyncio.to_thread(self._registry.resolve, name)
 
 
 class FakeArtifacts:
@@ -112,6 +120,32 @@ class FakeArtifacts:
 
     async def check(self, source: ModelSource) -> None:
         """It is there."""
+
+
+async def assemble(
+    endpoint: Endpoint,
+    fleet: Fleet,
+    row: InstanceRow,
+    settings: Settings,
+    make: Callable[[ContainerSpec, Image, float], Awaitable[Container]],
+) -> Instance:
+    """The instance of containers that ``make`` makes, all at once, each in at most so many seconds."""
+    timeout = fleet.variant.download_timeout or settings.download_timeout
+    pairs = zip(fleet.variant.containers, fleet.images, strict=True)
+    containers = await asyncio.gather(*(make(spec, image, timeout) for spec, image in pairs))
+    return instance_of(endpoint, fleet, row, tuple(containers), settings.stop_timeout)
+
+
+async def fetch(cache: Cache, spec: ContainerSpec, timeout: float) -> dict[str, str]:
+    """A container's model data as `Container.artifacts` has it. Raises `ArtifactError` naming the container."""
+    sources = {f"{ADDITIONAL}/{channel}": source for channel, source in spec.additional.items()}
+    if spec.model is not None:
+        sources["model"] = spec.model
+    try:
+        folders = await asyncio.gather(*(cache.fetch(source, timeout) for source in sources.values()))
+    except ArtifactError as error:
+        raise ArtifactError(f"The model data of container {spec.hostname} cannot be used. {error}") from error
+    return {path: str(folder) for path, folder in zip(sources, folders, strict=True)}
 
 
 def instance_of(

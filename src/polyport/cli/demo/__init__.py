@@ -11,9 +11,12 @@ def demo(
     url: Annotated[
         str | None, typer.Option(help="Use the server at this URL, of this machine, in place of one of its own.")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="Where the models run: process, docker (Docker or Podman), or auto.")
+    ] = "process",
     home: Annotated[Path | None, typer.Option(help="With --url: the home folder of that server.")] = None,
 ) -> None:
     """Host a scikit-learn and a LightGBM model on one endpoint: direct, then serial, through boto3."""
     from polyport.cli.demo import command  # noqa: PLC0415  boto3 takes its time, and other commands do not need it
 
-    command.run(keep, url, home)
+    command.run(keep, url, home, engine)

@@ -17,31 +17,34 @@ from polyport.cli import console
 from polyport.cli.demo import client, places, serving
 from polyport.cli.demo.report import Report
 from polyport.cli.demo.story import DemoFailed, Story, new_suffix
+from polyport.cli.demo.workshops import DaemonWorkshop, ProcessWorkshop, Workshop
+from polyport.engines import catalog
 from polyport.errors import UsageError
 
 
-def run(keep: bool, url: str | None, home: Path | None) -> None:
+def run(keep: bool, url: str | None, home: Path | None, engine: str) -> None:
     """See `polyport.cli.demo.demo`."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     report = Report(console.out)
     try:
         with tempfile.TemporaryDirectory(prefix="polyport-demo-") as work:
             if url is None:
-                with_own_server(Path(work), report, keep)
+                with_own_server(Path(work), report, keep, engine)
             else:
-                with_server_at(url, home, Path(work), report, keep)
+                with_server_at(url, home, Path(work), report, keep, engine)
     except (DemoFailed, client.EndpointFailed, ClientError, BotoCoreError) as error:
         console.err.print(f"polyport demo: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 
-def with_own_server(work: Path, report: Report, keep: bool) -> None:
+def with_own_server(work: Path, report: Report, keep: bool, engine: str) -> None:
     """Start one, on any free port and with a home of its own; stop it in the end."""
     with places.own_home(places.cache_folder()) as home:
-        story = Story(home, work, report)
+        settled = catalog.settle(settings.load({"home": home, "engine": engine}, os.environ))
+        story = Story(home, work, report, workshop(settled))
         prepare(story)
         with report.step("Start polyport serve") as step:
-            server = serving.Server(home)
+            server = serving.Server(home, settled.engine, settled.docker_host)
             try:
                 url = server.wait()
             except BaseException:
@@ -58,14 +61,19 @@ def with_own_server(work: Path, report: Report, keep: bool) -> None:
                 server.stop()
 
 
-def with_server_at(url: str, home: Path | None, work: Path, report: Report, keep: bool) -> None:
+def with_server_at(url: str, home: Path | None, work: Path, report: Report, keep: bool, engine: str) -> None:
     """Use one that runs. Its home must be known: images are built and archives are laid there."""
     if not serving.healthy(url):
         raise UsageError(f"There is no Polyport at {url}: GET {url.rstrip('/')}/healthz does not answer 200.")
-    loaded = settings.load({"home": home} if home else {}, os.environ)
-    story = Story(loaded.home, work, report, new_suffix())
+    loaded = settings.load({"engine": engine, **({"home": home} if home else {})}, os.environ)
+    story = Story(loaded.home, work, report, workshop(catalog.settle(loaded)), new_suffix())
     prepare(story)
     tell(story, report, url, own=False, keep=keep)
+
+
+def workshop(settled: settings.Settings) -> Workshop:
+    """By the engine of the server that the demo uses."""
+    return DaemonWorkshop(settled) if settled.engine == "docker" else ProcessWorkshop(settled.home)
 
 
 def prepare(story: Story) -> None:

@@ -22,15 +22,18 @@ POLL_INTERVAL = 0.02
 class Server:
     """Starts at once, is ready after `wait`. A context manager, which stops it unless `keep` was called."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, engine: str = "process", docker_host: str = "") -> None:
         self._log = home / "serve.log"
         self._kept = False
-        command = [sys.executable, "-m", "polyport", "serve", "--port", "0", "--home", str(home)]
+        command = [sys.executable, "-m", "polyport", "serve", "--port", "0", "--home", str(home), "--engine", engine]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("POLYPORT_")}
+        if docker_host:
+            environment["POLYPORT_DOCKER_HOST"] = docker_host
         with self._log.open("wb") as log:
             # A session of its own: Ctrl-C is for the demo, which stops the server when it has tidied up.
             self.process = subprocess.Popen(
                 command,
-                env={name: value for name, value in os.environ.items() if not name.startswith("POLYPORT_")},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

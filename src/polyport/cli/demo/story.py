@@ -14,17 +14,15 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from polyport.cli import image as image_command
-from polyport.cli.demo import client, startup, training
+from polyport.cli.demo import client, training
 from polyport.cli.demo.caller import Caller, Form
 from polyport.cli.demo.report import Report, Step
 from polyport.cli.demo.training import Call, Trained
-from polyport.images.registry import ProcessImage, Registry
+from polyport.cli.demo.workshops import Workshop
+from polyport.cli.image import showing
 
 EXAMPLES = Path(__file__).parent / "images"
 FIRST, SECOND = "scikit-learn", "lightgbm"
-#: What InService may take on top of the containers' own start-up, in seconds.
-ALLOWANCE = 0.5
 #: How long the steady caller goes on after each update, in calls.
 AFTERMATH = 50
 
@@ -34,14 +32,13 @@ class DemoFailed(Exception):
 
 
 class Story:
-    """One run against one server. ``home`` is that server's home folder: images and buckets are put there."""
+    """One run against one server. ``home`` is that server's home folder: buckets are put there."""
 
-    def __init__(self, home: Path, work: Path, report: Report, suffix: str = "") -> None:
+    def __init__(self, home: Path, work: Path, report: Report, workshop: Workshop, suffix: str = "") -> None:
         self._home = home
         self._work = work
         self._report = report
-        self._registry = Registry(home)
-        self._images: dict[str, ProcessImage] = {}
+        self._workshop = workshop
         self._models: dict[str, Trained] = {}
         self._alone = 0.0
         self._in_service = 0.0
@@ -56,18 +53,16 @@ class Story:
         """Two environments. Made once; the next run finds them."""
         for name in (FIRST, SECOND):
             with self._report.step(f"Build the image {name}") as step:
-                self._images[name] = self._registry.build(
-                    EXAMPLES / name, f"polyport-demo/{name}:latest", image_command.narrate(step.say)
-                )
-                self._registry.alias(f"{client.REGISTRY}/{name}:demo", f"polyport-demo/{name}:latest")
+                alias = f"{client.REGISTRY}/{name}:demo"
+                self._workshop.build(name, EXAMPLES / name, showing.narrate(step.say), alias)
 
     def train(self) -> None:
         """The second model learns from the output of the first."""
         with self._report.step("Train both models") as step:
             step.say(FIRST)
-            first = training.train(FIRST, self._images[FIRST], self._work / FIRST)
+            first = self._workshop.train(FIRST, self._work / FIRST)
             step.say(SECOND)
-            second = training.train(SECOND, self._images[SECOND], self._work / SECOND, first)
+            second = self._workshop.train(SECOND, self._work / SECOND, first)
             self._models = {FIRST: first, SECOND: second}
             bucket = self._home / "buckets" / self._bucket
             for name, model in self._models.items():
@@ -78,7 +73,7 @@ class Story:
     def time_alone(self) -> None:
         """The yardstick for InService."""
         with self._report.step("Start both model servers by hand, three times") as step:
-            self._alone = startup.measure([(self._images[name], self._models[name]) for name in (FIRST, SECOND)])
+            self._alone = self._workshop.measure([self._models[name] for name in (FIRST, SECOND)])
             step.result = f"own start-up {self._alone:.2f} s"
 
     # What boto3 does.
@@ -156,10 +151,10 @@ class Story:
     def verdict(self) -> str:
         """The promise and what came of it."""
         over = self._in_service - self._alone
-        kept = "less" if over < ALLOWANCE else "more"
+        kept = "less" if over < self._workshop.allowance else "more"
         return (
             f"InService after {self._in_service:.2f} s: the containers' own start-up of {self._alone:.2f} s, "
-            f"and {over:+.2f} s, {kept} than the {ALLOWANCE} s allowed on top."
+            f"and {over:+.2f} s, {kept} than the {self._workshop.allowance} s allowed on top."
         )
 
     def examples(self) -> str:

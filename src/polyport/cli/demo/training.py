@@ -49,6 +49,11 @@ def train(name: str, image: ProcessImage, out: Path, first: Trained | None = Non
     )
     if result.returncode != 0:
         raise UsageError(explain(name, result.stderr))
+    return finish(name, out)
+
+
+def finish(name: str, out: Path) -> Trained:
+    """Read and pack what ``train.py`` left in the folder ``out``."""
     trained = Trained(
         name,
         out,

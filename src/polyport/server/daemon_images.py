@@ -1,0 +1,31 @@
+"""The images of the daemon that the settings name, with a connection of their own: a long pull holds up no engine."""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from polyport.engines.docker import daemon
+from polyport.images.daemon.library import Library
+from polyport.settings import Settings
+
+if TYPE_CHECKING:
+    from aiodocker import Docker
+
+
+class Opened:
+    """``library`` connects when it is first asked; `close` ends its pulls and the connection."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._daemon: daemon.Daemon | None = None
+        self.library = Library(self._connect, settings)
+
+    async def _connect(self) -> "Docker":
+        self._daemon = await daemon.connect(self._settings)
+        return self._daemon.client
+
+    async def close(self) -> None:
+        """May be called when nothing was opened."""
+        with suppress(Exception):
+            await self.library.close()
+        if self._daemon is not None:
+            await self._daemon.close()
