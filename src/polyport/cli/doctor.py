@@ -14,7 +14,7 @@ from rich.table import Table
 
 from polyport import settings
 from polyport.cli import console
-from polyport.cli.image import Home, load
+from polyport.cli.image.commands import Home, load
 from polyport.engines import ports
 from polyport.engines.process import isolation
 from polyport.engines.process.isolation import probe
