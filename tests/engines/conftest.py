@@ -11,7 +11,7 @@ from support import containers
 MAKERS = {"fake": FakeLab, "process": ProcessLab}
 
 
-@pytest.fixture(params=["fake", "process", "docker"])
+@pytest.fixture(params=["fake", "process", pytest.param("docker", marks=pytest.mark.slow)])
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
     """Each engine in turn."""
     if request.param == "docker":
