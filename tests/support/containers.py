@@ -21,6 +21,7 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,7 +100,9 @@ class Service:
         """Containers and networks that carry this label (``name=value``), by name."""
         filters = urllib.parse.quote(json.dumps({"label": [label]}))
         names = [each["Names"][0].lstrip("/") for each in self._ask(f"/containers/json?all=1&filters={filters}")]
-        return names + [each["Name"] for each in self._ask(f"/networks?filters={filters}")]
+        key, _, value = label.partition("=")
+        networks = self._ask("/networks")
+        return names + [each["Name"] for each in networks if (each.get("Labels") or {}).get(key) == value]
 
     def _ask(self, path: str) -> Any:
         """A question to the daemon, without the client under test, and without a program's start."""
