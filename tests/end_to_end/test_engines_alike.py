@@ -27,6 +27,7 @@ from support.server import (
     wait_until_gone,
 )
 
+pytestmark = pytest.mark.slow
 FIRST, SECOND = "localhost/polyport-test/alike-first:1", "localhost/polyport-test/alike-second:1"
 #: Differ from call to call, whatever the engine.
 _VOLATILE = {"date", "x-amzn-requestid", "server-timing"}
@@ -64,7 +65,7 @@ def make_docker_server(
         if server.process is None:
             server.start()
         assert server.stop() == 0
-        assert containers.find_left(f"polyport.home-path={server.home}") == []
+        assert service.find_left(f"polyport.home-path={server.home}") == []
         service.stop()
 
 
@@ -182,7 +183,7 @@ def test_no_call_fails_while_an_endpoint_of_containers_is_updated(
 ) -> None:
     """And it is in service soon: containers' own start-up, and at most a second and a half for everything else. After
     the delete nothing of it is left at the daemon."""
-    server, _ = make_docker_server()
+    server, service = make_docker_server()
     server.start()
     sagemaker, runtime = server.client("sagemaker"), server.client("sagemaker-runtime")
     own = measure_start()
@@ -202,7 +203,7 @@ def test_no_call_fails_while_an_endpoint_of_containers_is_updated(
     assert {answer.split(b"|")[1].split(b",")[0] for answer in caller.answers} == {b"first", b"second"}
     sagemaker.delete_endpoint(EndpointName="blue")
     wait_until_gone(sagemaker, "blue", deadline=30)
-    assert containers.find_left(f"polyport.home-path={server.home}") == []
+    assert service.find_left(f"polyport.home-path={server.home}") == []
 
 
 def measure_start() -> float:

@@ -10,7 +10,7 @@ from engines.seeing import LEVELS
 from support import containers
 
 
-@pytest.fixture(params=["fake", *LEVELS, "docker"])
+@pytest.fixture(params=["fake", *LEVELS, pytest.param("docker", marks=pytest.mark.slow)])
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
     """Each engine in turn; that of processes with each isolation that there is here."""
     if request.param == "docker":

@@ -162,7 +162,7 @@ class DockerLab:
     def left(self) -> list[str]:
         """What the daemon still has of these homes."""
         return [
-            name for home in self._homes for name in containers.find_left(f"{asks.LABEL_HOME}={self.home_id(home)}")
+            name for home in self._homes for name in self.service.find_left(f"{asks.LABEL_HOME}={self.home_id(home)}")
         ]
 
     def clean(self) -> None:

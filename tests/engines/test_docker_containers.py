@@ -30,6 +30,7 @@ from polyport.engines.docker.engine import DockerEngine
 from polyport.errors import CannotChangeInstance
 from support import containers
 
+pytestmark = pytest.mark.slow
 PROGRAM_TEXT = Path(__file__).with_name("container_program.py").read_text()
 #: An instance type in which a container that takes 200 MiB is out of memory.
 SMALL = {"instance_limits": True, "instance_types": ("ml.small=1:0.0625",)}

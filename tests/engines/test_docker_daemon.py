@@ -36,6 +36,8 @@ from polyport.settings import Settings
 from support import containers
 from support.stalling import StallingProxy
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def own_service(tmp_path: Path) -> Iterator[containers.Service]:
@@ -245,7 +247,7 @@ def test_what_is_not_this_homes_is_never_touched(docker_lab: DockerLab) -> None:
         run(docker_lab.make(), story)
         running = containers.podman("ps", "--quiet", "--no-trunc", "--filter", f"label=mark={mark}").split()
         assert set(running) == set(ours)
-        assert f"{mark}-net" in containers.find_left(f"mark={mark}")
+        assert f"{mark}-net" in docker_lab.service.find_left(f"mark={mark}")
     finally:
         containers.podman("rm", "--force", "--time", "0", *ours)
         containers.podman("network", "rm", f"{mark}-net")

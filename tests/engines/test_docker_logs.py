@@ -4,8 +4,12 @@ import asyncio
 import re
 from pathlib import Path
 
+import pytest
+
 from engines.labs import DockerLab, container_of, find, instance, run, until, until_healthy, until_true
 from polyport.engines.docker.engine import DockerEngine
+
+pytestmark = pytest.mark.slow
 
 
 def read_all(lab: DockerLab, hostname: str = "first") -> list[list[str]]:

@@ -6,18 +6,22 @@ that need it skip with one line; with ``POLYPORT_REQUIRE_CONTAINERS=1``, as in C
 
 import fcntl
 import functools
+import http.client
 import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
 import tarfile
 import tempfile
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,6 +96,23 @@ class Service:
             time.sleep(0.02)
         return self
 
+    def find_left(self, label: str) -> list[str]:
+        """Containers and networks that carry this label (``name=value``), by name."""
+        filters = urllib.parse.quote(json.dumps({"label": [label]}))
+        names = [each["Names"][0].lstrip("/") for each in self._ask(f"/containers/json?all=1&filters={filters}")]
+        key, _, value = label.partition("=")
+        networks = self._ask("/networks")
+        return names + [each["Name"] for each in networks if (each.get("Labels") or {}).get(key) == value]
+
+    def _ask(self, path: str) -> Any:
+        """A question to the daemon, without the client under test, and without a program's start."""
+        connection = http.client.HTTPConnection("localhost")
+        with socket.socket(socket.AF_UNIX) as connection.sock:
+            connection.sock.settimeout(60)
+            connection.sock.connect(str(self.path))
+            connection.request("GET", path)
+            return json.loads(connection.getresponse().read())
+
     def stop(self, *, kill: bool = False) -> None:
         """Ends it, politely or not. Containers go on."""
         if self._process is not None:
@@ -156,12 +177,6 @@ def make_image(
         Path(folder, "Containerfile").write_text("\n".join(text))
         podman("build", "--quiet", "--tag", name, folder)
     return name
-
-
-def find_left(label: str) -> list[str]:
-    """Containers and networks that carry this label (``name=value``), by name."""
-    names = podman("ps", "--all", "--filter", f"label={label}", "--format", "{{.Names}}").split()
-    return names + podman("network", "ls", "--filter", f"label={label}", "--format", "{{.Name}}").split()
 
 
 def _is_there(image: str) -> bool:

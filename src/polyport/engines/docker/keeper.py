@@ -160,7 +160,7 @@ class Keeper:
         """The last lines it printed. While it runs the daemon may be ahead of the log."""
         if self.seen is not None and self.seen.running:
             with contextlib.suppress(EngineError, TimeoutError):
-                return await read_last(self._calls, self.seen.id, logs.LINES)
+                return await read_last(self._calls, self.seen.id, self.log.path)
         return await asyncio.to_thread(logs.read_tail, self.log.path)
 
     def _see(self, seen: steps.Seen | None) -> None:

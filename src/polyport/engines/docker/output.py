@@ -191,14 +191,23 @@ class Output:
             self._log.append(records)
 
 
-async def read_last(calls: Calls, container: str, count: int) -> tuple[str, ...]:
-    """The last lines that the daemon has, oldest first. Raises `EngineError`, and `TimeoutError` within seconds."""
-    frames, lines = Frames(), []
-    asked = {"stdout": "1", "stderr": "1", "timestamps": "1", "tail": str(count)}
+async def read_last(calls: Calls, container: str, path: Path) -> tuple[str, ...]:
+    """The last lines in the log and those that the daemon has besides, oldest first.
+
+    Raises `EngineError`, and `TimeoutError` within seconds. Podman's own way to ask for last lines mixes up those that
+    were printed piece by piece.
+    """
+    records = await asyncio.to_thread(read_records, path)
+    place = Place(records, container)
+    frames, lines = Frames(place.tails), []
+    asked = {"stdout": "1", "stderr": "1", "timestamps": "1", "since": place.since}
     async with asyncio.timeout(_DRAIN_LIMIT), calls.stream(f"containers/{container}/logs", **asked) as stream:
         while data := await stream.readany():
             lines += frames.feed(data)
-    return tuple(line.text.decode("utf-8", "replace") for line in [*lines, *frames.flush()])
+    parted = (record.split(b" ", 2) for record in records[-10 * logs.LINES :])
+    texts = [parts[2] for parts in parted if len(parts) == 3 and parts[1] in (b"stdout", b"stderr")]
+    texts += [line.text for line in [*lines, *frames.flush()] if not place.is_known(line)]
+    return tuple(text.decode("utf-8", "replace") for text in texts[-logs.LINES :])
 
 
 def read_records(path: Path) -> list[bytes]:
