@@ -23,6 +23,7 @@ from rich.console import Console
 
 from polyport.cli.demo import caller, client, places, startup, story, training
 from polyport.cli.demo.report import Report
+from support import bases, containers
 from support.server import Server, wait_for
 
 FIRST, SECOND = story.EXAMPLES / story.FIRST, story.EXAMPLES / story.SECOND
@@ -215,13 +216,13 @@ def demo_environment(cache: Path) -> dict[str, str]:
     return os.environ | {"XDG_CACHE_HOME": str(cache), "UV_CACHE_DIR": wheels, "COLUMNS": "160"}
 
 
-def run_demo(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_demo(environment: dict[str, str], *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "polyport", "demo", *arguments],
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout,
         check=False,
     )
 
@@ -238,6 +239,26 @@ def test_the_demo_runs_and_leaves_nothing_behind(demo_environment: dict[str, str
     assert "InService after" in done.stdout
     assert list((cache / "polyport" / "demo" / "runs").iterdir()) == []
     assert not processes_that_mention(cache)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_demo_runs_in_real_containers(demo_environment: dict[str, str], cache: Path, tmp_path: Path) -> None:
+    """The same story with `--engine docker`: images from the same folders, and nothing is left running."""
+    containers.require()
+    (tmp_path / "base").mkdir()
+    base = bases.make(tmp_path / "base")
+    service = containers.Service(tmp_path).start()
+    try:
+        environment = demo_environment | {"POLYPORT_DOCKER_HOST": service.url, "POLYPORT_BASE_IMAGE": base}
+        done = run_demo(environment, "--engine", "docker", timeout=800)
+        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+        assert done.stdout.count("all equal to the in-process ones") == 6
+        assert done.stdout.count("none failed") == 4
+        assert list((cache / "polyport" / "demo" / "runs").iterdir()) == []
+        assert not containers.find_left("polyport.endpoint=demo")
+    finally:
+        service.stop()
 
 
 @pytest.mark.slow

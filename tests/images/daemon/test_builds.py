@@ -11,23 +11,15 @@ from polyport.errors import ImageError
 from polyport.images.daemon import builds
 from polyport.images.daemon.values import BUILT_LABEL
 from polyport.images.records import BIND_LABEL, Step
-from support import containers
+from support import bases, containers
 
 pytestmark = pytest.mark.slow
-
-BASE = "localhost/polyport-test/python3:1"
 
 
 @pytest.fixture(scope="session")
 def base(podman: containers.Service, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The tests' Python image, with the name that base images have for it."""
-    folder = tmp_path_factory.mktemp("base")
-    link = "import os; os.path.lexists('/usr/bin/python3') or os.symlink('/usr/bin/python', '/usr/bin/python3')"
-    (folder / "Containerfile").write_text(
-        f'FROM {containers.PYTHON_IMAGE}\nRUN ["{containers.PYTHON}", "-c", "{link}"]\nENV FROM_BASE=yes\n'
-    )
-    containers.podman("build", "--quiet", "--tag", BASE, str(folder))
-    return BASE
+    """With `python3`."""
+    return bases.make(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture
