@@ -286,7 +286,7 @@ def test_engines_are_chosen_by_name() -> None:
     """An unknown name is the user's error, and names those that are known."""
     assert isinstance(catalog.create(Settings(engine="process")), ProcessEngine)
     assert isinstance(catalog.create(Settings(engine="fake")), fake.FakeEngine)
-    with pytest.raises(UsageError, match="process, fake"):
+    with pytest.raises(UsageError, match="process, docker, fake, auto"):
         catalog.create(Settings(engine="magic"))
 
 

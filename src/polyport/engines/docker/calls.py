@@ -12,9 +12,10 @@ from polyport.errors import EngineError
 if TYPE_CHECKING:
     import aiohttp
 
-#: Seconds that a question may take, and an order (creating and starting do much on a slow disk).
-ASK_TIMEOUT = 10.0
-ORDER_TIMEOUT = 60.0
+#: Seconds that a question may take, and an order (creating and starting do much on a slow disk). Podman answers
+#: questions late while a build holds its storage.
+ASK_TIMEOUT = 30.0
+ORDER_TIMEOUT = 120.0
 #: What aiodocker reports for a daemon that it cannot connect to.
 _NOT_CONNECTED = 900
 
@@ -41,9 +42,9 @@ class Calls:
         #: Why the daemon cannot be used at the moment; empty when it can.
         self.trouble = ""
 
-    async def ask(self, path: str, timeout: float = ASK_TIMEOUT, **params: str) -> Any:
+    async def ask(self, path: str, **params: str) -> Any:
         """A GET; the JSON it answers with."""
-        async with self._request("GET", path, timeout, params) as response:
+        async with self._request("GET", path, ASK_TIMEOUT, params) as response:
             return json.loads(await response.read())
 
     async def order(self, method: str, where: str, body: Any = None, **params: str) -> Any:

@@ -14,8 +14,8 @@ from polyport.settings import Settings
 if TYPE_CHECKING:
     import aiodocker
 
-#: Seconds that one socket may take to say what it is.
-PROBE_TIMEOUT = 5.0
+#: Seconds that one socket may take to say what it is; Podman answers late while a build holds its storage.
+PROBE_TIMEOUT = 20.0
 #: Seconds that connecting, and any short request, may take.
 CONNECT_TIMEOUT = 5.0
 
