@@ -9,9 +9,10 @@ from pathlib import Path
 
 from support import containers
 
-NAME = "localhost/polyport-test/python3:2"
+NAME = "localhost/polyport-test/python3:3"
 #: What wheels expect of any Linux, and LightGBM besides.
 LIBRARIES = ("libgomp.so.1", "libstdc++.so.6", "libgcc_s.so.1")
+LIBRARIES += ("libpthread.so.0", "libdl.so.2", "librt.so.1", "libm.so.6")
 
 
 def make(folder: Path) -> str:
