@@ -1,7 +1,8 @@
 """Real containers for tests, without any registry: a Podman service, a base image with Python, a tiny static image.
 
 The images are made once per machine from what is on it, and stay in Podman's storage. Where there is no Podman, tests
-that need it skip with one line; with ``POLYPORT_REQUIRE_CONTAINERS=1``, as in CI, they fail instead.
+that need it skip with one line; with ``POLYPORT_REQUIRE_CONTAINERS=1``, as in `make test-containers`, they fail instead.
+``POLYPORT_CONTAINERS=off`` skips them everywhere.
 """
 
 import fcntl
@@ -131,6 +132,8 @@ def require() -> None:
 
 @functools.cache
 def _reason_to_skip() -> str:
+    if os.environ.get("POLYPORT_CONTAINERS") == "off":
+        return "POLYPORT_CONTAINERS=off turns them off"
     if shutil.which("podman") is None:
         return "Podman is not installed"
     try:
