@@ -1,7 +1,7 @@
 """Real containers for tests, without any registry: a Podman service, a base image with Python, a tiny static image.
 
 The images are made once per machine from what is on it, and stay in Podman's storage. Where there is no Podman, tests
-that need it skip with one line; with ``POLYPORT_REQUIRE_CONTAINERS=1``, as in `make test-containers`, they fail instead.
+that need it skip with one line; with ``POLYPORT_REQUIRE_CONTAINERS=1``, as in `make test-containers`, they fail.
 ``POLYPORT_CONTAINERS=off`` skips them everywhere.
 """
 
