@@ -1,6 +1,7 @@
 """Fixtures for tests that need a running server."""
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,11 @@ import pytest
 
 from support import containers
 from support.server import Server
+
+# Tests press Ctrl-C in programs that they start; where the tests themselves run in a shell's background, it is ignored,
+# and every program would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

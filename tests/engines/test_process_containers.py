@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,8 +54,13 @@ def test_a_container_has_no_descriptors_but_its_own_three(process_lab: ProcessLa
     assert seen == [""]
 
 
-def test_a_container_leads_a_session_of_its_own_with_default_signals(process_lab: ProcessLab) -> None:
-    """Ctrl-C in the server's terminal does not reach it, and no signal is ignored or blocked to begin with."""
+def test_a_container_leads_a_session_of_its_own_with_default_signals(
+    process_lab: ProcessLab, request: pytest.FixtureRequest
+) -> None:
+    """Ctrl-C in the server's terminal does not reach it, and no signal is ignored or blocked to begin with: not even
+    what a shell's background or nohup has the server ignore."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        request.addfinalizer(partial(signal.signal, number, signal.signal(number, signal.SIG_IGN)))
     status = "[line for line in open('/proc/self/status') if line[:6] in ('SigBlk', 'SigIgn')]"
     own, masks = see(process_lab, process_lab.container("first", **dump(f"[os.getsid(0) == os.getpid(), {status}]")))
     assert own is True

@@ -9,8 +9,9 @@ from polyport.engines.process.isolation import kernel, mounts, users
 from polyport.engines.process.isolation.bubblewrap import Sandbox
 from polyport.engines.process.program import Program
 
-#: What Python ignores or a supervisor handles, back to what a program expects.
-_RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
+#: What Python, a supervisor or the one who started the server (nohup, a shell's background) ignores or handles, back to
+#: what a program expects.
+_RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 _UNAVAILABLE = b"unavailable: "
 _STARTED = b"started: "
 

@@ -128,7 +128,7 @@ def _spawn(command: list[str], fds: tuple[int, ...]) -> int:
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(high)],
             setsid=True,
             setsigmask=(),
-            setsigdef=(signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD),
+            setsigdef=(signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD),
         )
     except OSError as error:
         raise Unavailable(f"bwrap cannot be started: {error}") from error
