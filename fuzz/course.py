@@ -15,16 +15,6 @@ SAID = fakes.answer(b"hi", Content_Type="text/plain")
 MOST_TURNS = 10_000
 #: Port of control in `Course.seen`.
 CONTROL = 0
-#: What one container may be told; the last two by control alone.
-TO_CONTAINERS = {
-    b"host",
-    b"content-type",
-    b"accept",
-    b"content-length",
-    b"x-amzn-sagemaker-custom-attributes",
-    b"x-amzn-sagemaker-inference-id",
-    b"x-amzn-sagemaker-session-id",
-}
 #: What differs between two answers to the same request.
 _VARYING = {b"date", b"x-amzn-requestid", b"server-timing", b"x-polyport-request-id"}
 
@@ -118,7 +108,7 @@ def check_request(port: int, asked: strict.Request) -> None:
         require(sum(name.startswith(b"x-polyport-") for name in names) == 3, f"a client speaks for us: {names}")
         require(b"transfer-encoding" not in names, "control is sent chunks")
     else:
-        require(set(names) <= TO_CONTAINERS, f"a container is told {set(names) - TO_CONTAINERS}")
+        require(set(names) <= fakes.TO_CONTAINERS, f"a container is told {set(names) - fakes.TO_CONTAINERS}")
         require(len(set(names)) == len(names), f"a container is told something twice: {names}")
         require(asked.values(b"content-length") == [b"%d" % len(asked.body)], "the length is not the body's")
         require((asked.method, asked.target) == (b"POST", b"/invocations"), f"a container is asked {asked!r}")

@@ -19,22 +19,6 @@ from polyport.gateway.clients import heads
 
 SINGLE, STREAM, FIRST, MIDDLE, LAST, FORWARD, HEAD, LEGACY = range(8)
 STAY, END, RESET, LEAVE = range(4)
-#: What a gateway may tell a client of an invocation.
-TOLD = {
-    b"x-amzn-requestid",
-    b"x-amzn-errortype",
-    b"x-amzn-invoked-production-variant",
-    b"x-amzn-sagemaker-custom-attributes",
-    b"x-amzn-sagemaker-content-type",
-    b"x-amzn-sagemaker-new-session-id",
-    b"x-amzn-sagemaker-closed-session-id",
-    b"server-timing",
-    b"date",
-    b"connection",
-    b"content-type",
-    b"content-length",
-    b"transfer-encoding",
-}
 #: Control's answers have names of their own; these are a gateway's.
 ONCE = (b"content-length", b"transfer-encoding", b"connection")
 _CALLS = {
@@ -159,7 +143,7 @@ def _judge(outcome: Outcome, mode: int, ending: int, said: bytes) -> None:
     if mode in (FORWARD, HEAD):
         require(all(names.count(name) <= 1 for name in ONCE), f"said twice: {answer.headers}")
         return
-    require(set(names) <= TOLD and len(set(names)) == len(names), f"a client is told {answer.headers}")
+    require(set(names) <= fakes.TO_CLIENTS and len(set(names)) == len(names), f"a client is told {answer.headers}")
     require(answer.status in (200, 424, 502), f"status {answer.status}")
     if answer.status == 200 and mode not in (FIRST, MIDDLE):
         require(whole is not None, f"success that no container said: {said[:300]!r}")

@@ -17,6 +17,31 @@ REGION = "us-east-1"
 #: Anybody may call.
 OPEN = AccessTable(is_open=True, account=ACCOUNT)
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi"
+#: The headers that a gateway may send to a container, and those that it may tell a client of an invocation.
+TO_CONTAINERS = {
+    b"host",
+    b"content-type",
+    b"accept",
+    b"content-length",
+    b"x-amzn-sagemaker-custom-attributes",
+    b"x-amzn-sagemaker-inference-id",
+    b"x-amzn-sagemaker-session-id",
+}
+TO_CLIENTS = {
+    b"x-amzn-requestid",
+    b"x-amzn-errortype",
+    b"x-amzn-invoked-production-variant",
+    b"x-amzn-sagemaker-custom-attributes",
+    b"x-amzn-sagemaker-content-type",
+    b"x-amzn-sagemaker-new-session-id",
+    b"x-amzn-sagemaker-closed-session-id",
+    b"server-timing",
+    b"date",
+    b"connection",
+    b"content-type",
+    b"content-length",
+    b"transfer-encoding",
+}
 
 
 class Transport:

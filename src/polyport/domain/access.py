@@ -29,25 +29,26 @@ class PolicyText(msgspec.Struct, frozen=True):
     document: str
 
 
-class PrincipalRow(msgspec.Struct, frozen=True):
-    """A user or a role of an account.
-
-    ``id`` is what stays when the name is used again (``AIDA...``, ``AROA...``). ``trust`` (a policy document) and
-    ``max_session`` (seconds) are a role's.
-    """
+class Principal(msgspec.Struct, frozen=True):
+    """A user or a role of an account. ``id`` is what stays when the name is used again (``AIDA...``, ``AROA...``)."""
 
     account: str
     kind: PrincipalKind
     name: str
     id: str
-    created_at: float
-    trust: str = ""
-    max_session: int = 3600
 
     @property
     def arn(self) -> str:
         """``arn:aws:iam::ACCOUNT:user/name``."""
         return f"arn:aws:iam::{self.account}:{self.kind.value}/{self.name}"
+
+
+class PrincipalRow(Principal, frozen=True):
+    """A principal at rest. ``trust`` (a policy document) and ``max_session`` (seconds) are a role's."""
+
+    created_at: float
+    trust: str = ""
+    max_session: int = 3600
 
 
 class KeyRow(msgspec.Struct, frozen=True):
@@ -89,21 +90,12 @@ class Key(msgspec.Struct, frozen=True):
         return f"<Key {self.id} of {self.user} in {self.account}>"
 
 
-class Grantee(msgspec.Struct, frozen=True):
-    """A user or a role with its policies."""
+class Grantee(Principal, frozen=True):
+    """A principal with its policies. ``trust`` and ``max_session`` are a role's, as in `PrincipalRow`."""
 
-    account: str
-    kind: PrincipalKind
-    name: str
-    id: str
     policies: tuple[PolicyText, ...] = ()
     trust: str = ""
     max_session: int = 3600
-
-    @property
-    def arn(self) -> str:
-        """``arn:aws:iam::ACCOUNT:role/name``."""
-        return f"arn:aws:iam::{self.account}:{self.kind.value}/{self.name}"
 
 
 class AccessTable(msgspec.Struct, frozen=True):

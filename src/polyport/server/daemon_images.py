@@ -1,7 +1,9 @@
 """The images of the daemon that the settings name, with a connection of their own: a long pull holds up no engine."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from polyport.engines.docker import daemon
 from polyport.images.daemon.library import Library
@@ -9,6 +11,8 @@ from polyport.settings import Settings
 
 if TYPE_CHECKING:
     from aiodocker import Docker
+
+T = TypeVar("T")
 
 
 class Opened:
@@ -29,3 +33,16 @@ class Opened:
             await self.library.close()
         if self._daemon is not None:
             await self._daemon.close()
+
+
+def use(settings: Settings, what: Callable[[Library], Awaitable[T]]) -> T:
+    """One thing done with the library, for a command: opened before, closed after."""
+
+    async def do() -> T:
+        opened = Opened(settings)
+        try:
+            return await what(opened.library)
+        finally:
+            await opened.close()
+
+    return asyncio.run(do())

@@ -102,16 +102,9 @@ class DaemonWorkshop:
         return median(self._do(lambda library: _measure(library, models)) for _ in range(startup.ROUNDS))
 
     def _do(self, what: Callable[["Library"], Awaitable[T]]) -> T:
-        from polyport.server.daemon_images import Opened  # noqa: PLC0415  an extra
+        from polyport.server import daemon_images  # noqa: PLC0415  an extra
 
-        async def do() -> T:
-            opened = Opened(self._settings)
-            try:
-                return await what(opened.library)
-            finally:
-                await opened.close()
-
-        return asyncio.run(do())
+        return daemon_images.use(self._settings, what)
 
 
 async def _train(library: "Library", name: str, out: Path, first: Trained | None) -> None:

@@ -1,6 +1,5 @@
 """Who does what `polyport image` is asked for: the registry of process images, or the library of a daemon."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -128,16 +127,9 @@ class DaemonDesk:
         self._do(lambda library: library.remove(name, in_use=in_use, force=force))
 
     def _do(self, what: Callable[["Library"], Awaitable[T]]) -> T:
-        from polyport.server.daemon_images import Opened  # noqa: PLC0415  an extra
+        from polyport.server import daemon_images  # noqa: PLC0415  an extra
 
-        async def do() -> T:
-            opened = Opened(self._settings)
-            try:
-                return await what(opened.library)
-            finally:
-                await opened.close()
-
-        return asyncio.run(do())
+        return daemon_images.use(self._settings, what)
 
 
 async def _pull(library: "Library", name: str, progress: Progress) -> Shown:
