@@ -23,6 +23,7 @@ from rich.console import Console
 
 from polyport.cli.demo import caller, client, places, startup, story, training
 from polyport.cli.demo.report import Report
+from polyport.engines.docker import asks
 from support import bases, containers
 from support.server import Server, wait_for
 
@@ -256,7 +257,7 @@ def test_the_demo_runs_in_real_containers(demo_environment: dict[str, str], cach
         assert done.stdout.count("all equal to the in-process ones") == 6
         assert done.stdout.count("none failed") == 4
         assert list((cache / "polyport" / "demo" / "runs").iterdir()) == []
-        assert not containers.find_left("polyport.endpoint=demo")
+        assert not [home for home in service.values_left(asks.LABEL_HOME_PATH) if Path(home).is_relative_to(cache)]
     finally:
         service.stop()
 

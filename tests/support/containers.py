@@ -105,6 +105,11 @@ class Service:
         networks = self._ask("/networks")
         return names + [each["Name"] for each in networks if (each.get("Labels") or {}).get(key) == value]
 
+    def values_left(self, key: str) -> set[str]:
+        """What containers and networks have under this label."""
+        found = [*self._ask("/containers/json?all=1"), *self._ask("/networks")]
+        return {each["Labels"][key] for each in found if key in (each.get("Labels") or {})}
+
     def _ask(self, path: str) -> Any:
         """A question to the daemon, without the client under test, and without a program's start."""
         connection = http.client.HTTPConnection("localhost")
