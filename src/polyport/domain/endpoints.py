@@ -52,6 +52,8 @@ class Variant(msgspec.Struct, frozen=True):
     startup_timeout: float | None = None
     #: ``ModelDataDownloadTimeoutInSeconds``; ``None``: the setting.
     download_timeout: float | None = None
+    #: It is a shadow variant: ``weight`` is the share of the traffic, 0 to 1, that is copied to it.
+    shadow: bool = False
 
 
 class Wanted(msgspec.Struct, frozen=True):

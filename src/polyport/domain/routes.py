@@ -20,7 +20,10 @@ class InstanceRoute(msgspec.Struct, frozen=True, array_like=True):
 
 
 class VariantRoute(msgspec.Struct, frozen=True):
-    """One production variant. ``mode`` is ``Single``, ``Serial`` or ``Direct``."""
+    """One fleet of a production variant. ``mode`` is ``Single``, ``Serial`` or ``Direct``.
+
+    While an update shifts traffic, the old and the new fleet of a variant are two entries of one name.
+    """
 
     name: str
     #: Its share of the traffic is ``weight`` divided by the sum; 0 gets only calls that name it.
@@ -29,6 +32,15 @@ class VariantRoute(msgspec.Struct, frozen=True):
     hostnames: tuple[str, ...]
     instances: tuple[InstanceRoute, ...]
     routing_strategy: str = "RANDOM"
+    #: Its share of the calls that name the variant; those of one name add up to 1.
+    share: float = 1.0
+
+
+class ShadowRoute(msgspec.Struct, frozen=True):
+    """A shadow variant: gets a copy of a share of the calls, 0 to 1, once their answers went out."""
+
+    variant: VariantRoute
+    share: float
 
 
 class EndpointRoute(msgspec.Struct, frozen=True):
@@ -38,6 +50,7 @@ class EndpointRoute(msgspec.Struct, frozen=True):
     region: str
     name: str
     variants: tuple[VariantRoute, ...]
+    shadows: tuple[ShadowRoute, ...] = ()
 
 
 class RouteTable(msgspec.Struct, frozen=True):
