@@ -28,7 +28,7 @@ test-all: $(READY)  ## all tests, as CI runs them
 	$(BIN)/python -m pytest -n auto
 
 test-containers: $(READY)  ## the tests on real containers alone; they need Podman
-	POLYPORT_REQUIRE_CONTAINERS=1 $(BIN)/python -m pytest -n auto -k "docker or alike"
+	POLYPORT_REQUIRE_CONTAINERS=1 $(BIN)/python -m pytest -n auto -k "podman or docker"
 
 check: $(READY)  ## ruff, mypy (strict) and the contracts between rooms
 	$(BIN)/ruff format --check .

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadGroupScheduling
 
-from support import containers
+from support import daemons
 from support.server import Server
 
 # Tests press Ctrl-C in programs that they start; where the tests themselves run in a shell's background, it is ignored,
@@ -17,13 +18,40 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+class _Schedule(LoadGroupScheduling):
+    """Tests go to whichever process is free, but all that need a Docker daemon to one: it is started once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "docker" if daemons.are_for_docker(nodeid) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Schedule:
+    """How tests are shared out among the processes of ``-n``."""
+    return _Schedule(config, log)
+
+
 @pytest.fixture(scope="session")
-def podman_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[containers.Service]:
+def podman() -> Iterator[daemons.Daemon]:
     """A Podman service for this test process. Skips, or fails, where there can be none."""
-    containers.require()
-    service = containers.Service(tmp_path_factory.mktemp("podman")).start()
-    yield service
-    service.stop()
+    daemon = daemons.require("podman")
+    yield daemon
+    daemon.close()
+
+
+@pytest.fixture(scope="session")
+def dockerd() -> Iterator[daemons.Daemon]:
+    """A Docker daemon, likewise. One process runs all of its tests."""
+    daemon = daemons.require("docker")
+    yield daemon
+    daemon.close()
+
+
+@pytest.fixture(params=daemons.PARAMETERS)
+def daemon(request: pytest.FixtureRequest) -> daemons.Daemon:
+    """Each kind of daemon in turn, running; the test may end it."""
+    found: daemons.Daemon = request.getfixturevalue(request.param)
+    found.start()
+    return found
 
 
 @pytest.fixture(scope="session")

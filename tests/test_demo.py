@@ -24,7 +24,7 @@ from rich.console import Console
 from polyport.cli.demo import caller, client, places, startup, story, training
 from polyport.cli.demo.report import Report
 from polyport.engines.docker import asks
-from support import bases, containers
+from support import daemons
 from support.server import Server, wait_for
 
 FIRST, SECOND = story.EXAMPLES / story.FIRST, story.EXAMPLES / story.SECOND
@@ -244,22 +244,20 @@ def test_the_demo_runs_and_leaves_nothing_behind(demo_environment: dict[str, str
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_demo_runs_in_real_containers(demo_environment: dict[str, str], cache: Path, tmp_path: Path) -> None:
+def test_the_demo_runs_in_real_containers(
+    daemon: daemons.Daemon, demo_environment: dict[str, str], cache: Path
+) -> None:
     """The same story with `--engine docker`: images from the same folders, and nothing is left running."""
-    containers.require()
-    (tmp_path / "base").mkdir()
-    base = bases.make(tmp_path / "base")
-    service = containers.Service(tmp_path).start()
-    try:
-        environment = demo_environment | {"POLYPORT_DOCKER_HOST": service.url, "POLYPORT_BASE_IMAGE": base}
-        done = run_demo(environment, "--engine", "docker", timeout=800)
-        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-        assert done.stdout.count("all equal to the in-process ones") == 6
-        assert done.stdout.count("none failed") == 4
-        assert list((cache / "polyport" / "demo" / "runs").iterdir()) == []
-        assert not [home for home in service.values_left(asks.LABEL_HOME_PATH) if Path(home).is_relative_to(cache)]
-    finally:
-        service.stop()
+    environment = demo_environment | {
+        "POLYPORT_DOCKER_HOST": daemon.url,
+        "POLYPORT_BASE_IMAGE": daemon.make_build_base(),
+    }
+    done = run_demo(environment, "--engine", "docker", timeout=800)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert done.stdout.count("all equal to the in-process ones") == 6
+    assert done.stdout.count("none failed") == 4
+    assert list((cache / "polyport" / "demo" / "runs").iterdir()) == []
+    assert not [home for home in daemon.values_left(asks.LABEL_HOME_PATH) if Path(home).is_relative_to(cache)]
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import json
 import os
 import sys
@@ -22,7 +21,7 @@ from polyport.engines.process import engine as process
 from polyport.engines.process import files, processes
 from polyport.images import interpreters
 from polyport.settings import Settings
-from support import containers
+from support import daemons
 
 PROGRAM = Path(__file__).with_name("container_program.py")
 #: What a container of the tests reads: this Python, with its libraries, and the program above.
@@ -124,24 +123,24 @@ class ProcessLab:
 
 
 class DockerLab:
-    """Real containers, at the Podman service that it is given."""
+    """Real containers, at the daemon that it is given."""
 
     name = "docker"
 
-    def __init__(self, root: Path, service: containers.Service) -> None:
-        self.service = service
+    def __init__(self, root: Path, daemon: daemons.Daemon) -> None:
+        self.daemon = daemon
         self.root = root
         self._homes: set[str] = set()
 
     def settings(self, home: str = "home", **more: Any) -> Settings:
         self._homes.add(home)
-        return Settings(home=self.root / home, **({"docker_host": self.service.url} | more))
+        return Settings(home=self.root / home, **({"docker_host": self.daemon.url} | more))
 
     def make(self, home: str = "home", **more: Any) -> DockerEngine:
         return DockerEngine(self.settings(home, **more))
 
     def container(self, hostname: str, **behaviour: Any) -> Container:
-        image = broken_image() if behaviour.pop("broken", False) else program_image()
+        image = self._broken_image() if behaviour.pop("broken", False) else self._program_image()
         told = {"BEHAVIOUR": json.dumps(behaviour, sort_keys=True)}
         return Container(hostname, Image(image, image, 0.0), environment=told)
 
@@ -162,27 +161,22 @@ class DockerLab:
     def left(self) -> list[str]:
         """What the daemon still has of these homes."""
         return [
-            name for home in self._homes for name in self.service.find_left(f"{asks.LABEL_HOME}={self.home_id(home)}")
+            name for home in self._homes for name in self.daemon.find_left(f"{asks.LABEL_HOME}={self.home_id(home)}")
         ]
 
+    def _program_image(self) -> str:
+        return self.daemon.make_image("program:1", PROGRAM.read_text())
+
+    def _broken_image(self) -> str:
+        return self.daemon.make_image("broken:1", entrypoint=["/nowhere"])
+
     def clean(self) -> None:
+        self.daemon.start()
         for home in self._homes:
             run(self.make(home), _remove_all)
         assert self.left() == []
         for home in self._homes:
             assert [path.name for path in records.folder_of(self.root / home).iterdir()] == [records.HOME_ID]
-
-
-@functools.cache
-def program_image() -> str:
-    """The image of `container_program`."""
-    return containers.make_image("program:1", PROGRAM.read_text())
-
-
-@functools.cache
-def broken_image() -> str:
-    """An image whose entry point is not there."""
-    return containers.make_image("broken:1", entrypoint=["/nowhere"])
 
 
 async def _remove_all(engine: Engine) -> None:

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -33,28 +32,10 @@ from polyport.engines.docker import calls, records
 from polyport.engines.docker.engine import DockerEngine
 from polyport.errors import EngineError, UsageError
 from polyport.settings import Settings
-from support import containers
+from support import base_images, daemons
 from support.stalling import StallingProxy
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def own_service(tmp_path: Path) -> Iterator[containers.Service]:
-    """A service that the test may stop, kill and freeze."""
-    containers.require()
-    service = containers.Service(tmp_path).start()
-    yield service
-    service.stop()
-
-
-@pytest.fixture
-def own_lab(own_service: containers.Service, podman_service: containers.Service, tmp_path: Path) -> Iterator[DockerLab]:
-    """A lab on that service; it is cleaned up with the one that keeps running."""
-    lab = DockerLab(tmp_path, own_service)
-    yield lab
-    lab.service = podman_service
-    lab.clean()
 
 
 def test_no_daemon_at_the_start_is_told_with_the_sockets_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,16 +61,14 @@ def test_a_socket_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: py
             asyncio.run(engine.open())
 
 
-def test_auto_takes_a_daemon_that_answers_and_else_processes(
-    podman_service: containers.Service, tmp_path: Path
-) -> None:
+def test_auto_takes_a_daemon_that_answers_and_else_processes(daemon: daemons.Daemon, tmp_path: Path) -> None:
     """The daemon that was found is the one that all processes use. A home whose containers a daemon still has is not
     served without it."""
     absent = Settings(home=tmp_path, engine="auto", docker_host=f"unix://{tmp_path}/nowhere.sock")
     assert catalog.settle(absent).engine == "process"
-    present = msgspec.structs.replace(absent, docker_host=podman_service.url)
+    present = msgspec.structs.replace(absent, docker_host=daemon.url)
     settled = catalog.settle(present)
-    assert (settled.engine, settled.docker_host) == ("docker", podman_service.url)
+    assert (settled.engine, settled.docker_host) == ("docker", daemon.url)
     assert type(catalog.create(settled)) is DockerEngine
     records.write(records.folder_of(tmp_path) / "i-1" / records.SPEC, records.Spec(Instance("i-1", {}, ())))
     with pytest.raises(UsageError, match="Tried"):
@@ -98,30 +77,30 @@ def test_auto_takes_a_daemon_that_answers_and_else_processes(
     assert settings.default("engine") == "process"
 
 
-def test_what_runs_goes_on_while_the_daemon_is_gone(own_lab: DockerLab) -> None:
+def test_what_runs_goes_on_while_the_daemon_is_gone(docker_lab: DockerLab) -> None:
     """Pings are answered, the engine says what is wrong, and once the daemon is back it does what was asked meanwhile:
     an instance removed, another started, one restarted that ended."""
 
     async def story(engine: DockerEngine) -> None:
-        await engine.apply(instance(own_lab.container("first"), own_lab.container("second")))
-        await engine.apply(instance(own_lab.container("first"), id="i-2"))
+        await engine.apply(instance(docker_lab.container("first"), docker_lab.container("second")))
+        await engine.apply(instance(docker_lab.container("first"), id="i-2"))
         before = await until_healthy(engine)
         await until_healthy(engine, "i-2")
         assert engine.trouble == ""
-        own_lab.service.stop(kill=True)
+        docker_lab.daemon.stop(kill=True)
 
         async def is_troubled() -> bool:
             return bool(engine.trouble)
 
         await until_true(is_troubled)
-        assert own_lab.service.url in engine.trouble
+        assert docker_lab.daemon.url in engine.trouble
         assert (await engine.ping("i-1", "first", 2.0)).healthy
         assert pids(find(await engine.observe())) == pids(before)
-        own_lab.kill(before, "second")
+        docker_lab.kill(before, "second")
         await until(engine, lambda states: container_of(find(states), "second").phase is ContainerPhase.BACKOFF)
         await engine.remove("i-2")
-        await engine.apply(instance(own_lab.container("first"), id="i-3"))
-        own_lab.service.start()
+        await engine.apply(instance(docker_lab.container("first"), id="i-3"))
+        docker_lab.daemon.start()
         await until(engine, lambda states: find(states, "i-2") is None)
         await until_healthy(engine, "i-3")
         after = await until_healthy(engine)
@@ -129,14 +108,14 @@ def test_what_runs_goes_on_while_the_daemon_is_gone(own_lab: DockerLab) -> None:
         assert container_of(after, "first") == container_of(before, "first")
         assert container_of(after, "second").restarts == 1
 
-    run(own_lab.make(), story)
+    run(docker_lab.make(), story)
 
 
-def test_no_ping_fails_while_the_daemon_is_restarted_again_and_again(own_lab: DockerLab) -> None:
+def test_no_ping_fails_while_the_daemon_is_restarted_again_and_again(docker_lab: DockerLab) -> None:
     """Politely and not: the containers are none of its business while they run."""
 
     async def story(engine: DockerEngine) -> None:
-        await engine.apply(instance(own_lab.container("first")))
+        await engine.apply(instance(docker_lab.container("first")))
         before = await until_healthy(engine)
         failures, stop = [], asyncio.Event()
 
@@ -148,27 +127,27 @@ def test_no_ping_fails_while_the_daemon_is_restarted_again_and_again(own_lab: Do
 
         asking = asyncio.create_task(ask())
         for kill in (True, False, True):
-            await asyncio.to_thread(own_lab.service.stop, kill=kill)
+            await asyncio.to_thread(docker_lab.daemon.stop, kill=kill)
             await asyncio.sleep(0.3)
-            await asyncio.to_thread(own_lab.service.start)
+            await asyncio.to_thread(docker_lab.daemon.start)
             await asyncio.sleep(0.5)
         stop.set()
         await asking
         assert failures == []
         assert pids(await until_healthy(engine)) == pids(before)
 
-    run(own_lab.make(), story)
+    run(docker_lab.make(), story)
 
 
-def test_a_frozen_daemon_is_noticed_and_recovers(own_lab: DockerLab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frozen_daemon_is_noticed_and_recovers(docker_lab: DockerLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """It accepts connections and never answers: time-outs, no hang, and all is well once it goes on."""
     monkeypatch.setattr(calls, "ASK_TIMEOUT", 1.0)
     monkeypatch.setattr("polyport.engines.docker.engine.SCAN_INTERVAL", 0.5)
 
     async def story(engine: DockerEngine) -> None:
-        await engine.apply(instance(own_lab.container("first")))
+        await engine.apply(instance(docker_lab.container("first")))
         await until_healthy(engine)
-        os.kill(own_lab.service.pid, signal.SIGSTOP)
+        os.kill(docker_lab.daemon.pid, signal.SIGSTOP)
 
         async def is_troubled() -> bool:
             return "no answer within" in engine.trouble
@@ -180,23 +159,23 @@ def test_a_frozen_daemon_is_noticed_and_recovers(own_lab: DockerLab, monkeypatch
             await engine.explain("i-1", "first")
             assert time.monotonic() - begin < 5.0
         finally:
-            os.kill(own_lab.service.pid, signal.SIGCONT)
+            os.kill(docker_lab.daemon.pid, signal.SIGCONT)
 
         async def is_well() -> bool:
             return not engine.trouble
 
         await until_true(is_well)
-        await engine.apply(instance(own_lab.container("second"), id="i-2"))
+        await engine.apply(instance(docker_lab.container("second"), id="i-2"))
         await until_healthy(engine, "i-2")
 
-    run(own_lab.make(), story)
+    run(docker_lab.make(), story)
 
 
 def test_one_stuck_call_holds_up_no_other_container(docker_lab: DockerLab, tmp_path: Path) -> None:
     """The daemon never answers to the start of one container; others are started, restarted, removed as ever."""
 
     async def story() -> None:
-        proxy = StallingProxy(tmp_path / "proxy.sock", docker_lab.service.path)
+        proxy = StallingProxy(tmp_path / "proxy.sock", docker_lab.daemon.path)
         await proxy.open()
         engine = docker_lab.make(docker_host=f"unix://{proxy.path}")
         await engine.open()
@@ -227,13 +206,13 @@ def test_one_stuck_call_holds_up_no_other_container(docker_lab: DockerLab, tmp_p
 
 def test_what_is_not_this_homes_is_never_touched(docker_lab: DockerLab) -> None:
     """Containers of nobody, of another Polyport, and a network of the user's own: all there afterwards, running."""
-    image = containers.STATIC_IMAGE
+    image = base_images.STATIC_IMAGE
     mark = f"polyport-test-{os.getpid()}"
     labels = ["--label=polyport.home=0123456789abcdef", "--label=polyport.instance=i-1", f"--label=mark={mark}"]
-    containers.podman("network", "create", *labels, f"{mark}-net")
+    docker_lab.daemon.cli("network", "create", *labels, f"{mark}-net")
     ours = [
-        containers.podman("run", "--detach", "--name", f"{mark}-plain", f"--label=mark={mark}", image),
-        containers.podman("run", "--detach", "--name", f"{mark}-other", *labels, image),
+        docker_lab.daemon.cli("run", "--detach", "--name", f"{mark}-plain", f"--label=mark={mark}", image),
+        docker_lab.daemon.cli("run", "--detach", "--name", f"{mark}-other", *labels, image),
     ]
     try:
 
@@ -245,32 +224,34 @@ def test_what_is_not_this_homes_is_never_touched(docker_lab: DockerLab) -> None:
 
         run(docker_lab.make(), story)
         run(docker_lab.make(), story)
-        running = containers.podman("ps", "--quiet", "--no-trunc", "--filter", f"label=mark={mark}").split()
+        running = docker_lab.daemon.cli("ps", "--quiet", "--no-trunc", "--filter", f"label=mark={mark}").split()
         assert set(running) == set(ours)
-        assert f"{mark}-net" in docker_lab.service.find_left(f"mark={mark}")
+        assert f"{mark}-net" in docker_lab.daemon.find_left(f"mark={mark}")
     finally:
-        containers.podman("rm", "--force", "--time", "0", *ours)
-        containers.podman("network", "rm", f"{mark}-net")
+        docker_lab.daemon.remove(*ours)
+        docker_lab.daemon.cli("network", "rm", f"{mark}-net")
 
 
 def test_a_container_that_somebody_attached_to_the_network_stays(docker_lab: DockerLab) -> None:
     """It is detached, the instance's network goes, and the container goes on."""
     name = f"polyport-test-{os.getpid()}-guest"
-    containers.podman("run", "--detach", "--name", name, "--network", "bridge", containers.STATIC_IMAGE)
+    docker_lab.daemon.cli("network", "create", f"{name}-net")
+    docker_lab.daemon.cli("run", "--detach", "--name", name, "--network", f"{name}-net", base_images.STATIC_IMAGE)
     try:
 
         async def story(engine: DockerEngine) -> None:
             await engine.apply(instance(docker_lab.container("first")))
             await until_healthy(engine)
             network = next(left for left in docker_lab.left() if left.endswith("-i-1"))
-            await asyncio.to_thread(containers.podman, "network", "connect", network, name)
+            await asyncio.to_thread(docker_lab.daemon.cli, "network", "connect", network, name)
             await engine.remove("i-1")
             await until(engine, lambda states: not states)
 
         run(docker_lab.make(), story)
-        assert containers.podman("inspect", "--format", "{{.State.Running}}", name) == "true"
+        assert docker_lab.daemon.cli("inspect", "--format", "{{.State.Running}}", name) == "true"
     finally:
-        containers.podman("rm", "--force", "--time", "0", name)
+        docker_lab.daemon.remove(name)
+        docker_lab.daemon.cli("network", "rm", f"{name}-net")
 
 
 def test_what_no_specification_wants_is_removed_at_the_next_start(docker_lab: DockerLab) -> None:
@@ -307,7 +288,7 @@ def test_after_a_restart_of_the_machine_everything_is_started_again(docker_lab: 
         assert [c.host for c in after.containers] == [c.host for c in before["state"].containers]
 
     run(docker_lab.make(), first)
-    containers.podman("kill", *[name for name in docker_lab.left() if name.endswith(("-first", "-second"))])
+    docker_lab.daemon.cli("kill", *[name for name in docker_lab.left() if name.endswith(("-first", "-second"))])
     run(docker_lab.make(), second)
 
 
@@ -374,7 +355,7 @@ def test_labels_tell_people_what_a_container_is_for(docker_lab: DockerLab) -> No
         await engine.apply(instance(docker_lab.container("first")))
         await until_healthy(engine)
         name = next(name for name in docker_lab.left() if name.endswith("-first"))
-        shown = json.loads(containers.podman("inspect", name))[0]["Config"]["Labels"]
+        shown = json.loads(docker_lab.daemon.cli("inspect", name))[0]["Config"]["Labels"]
         assert shown["polyport.endpoint"] == LABELS["endpoint"]
         assert shown["polyport.variant"] == LABELS["variant"]
         assert shown["polyport.instance"] == "i-1"

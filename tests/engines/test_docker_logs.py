@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engines.labs import DockerLab, container_of, find, instance, run, until, until_healthy, until_true
+from polyport.domain.instances import ContainerPhase, InstanceState
 from polyport.engines.docker.engine import DockerEngine
 
 pytestmark = pytest.mark.slow
@@ -71,9 +72,13 @@ def test_everything_printed_before_an_exit_is_in_the_log(docker_lab: DockerLab) 
 
     async def story(engine: DockerEngine) -> None:
         await engine.apply(instance(docker_lab.container("first", runs=[prints, moans])))
-        await until(engine, lambda states: container_of(find(states), "first").restarts >= 2)
+        await until(engine, is_between_runs)
         await engine.remove("i-1")
         await until(engine, lambda states: not states)
+
+    def is_between_runs(states: tuple[InstanceState, ...]) -> bool:
+        state = container_of(find(states), "first")
+        return state.restarts >= 2 and state.phase is ContainerPhase.BACKOFF
 
     run(docker_lab.make(), story)
     rows = printed(docker_lab)

@@ -153,6 +153,29 @@ def time_at(second: int, micros: int, precision: int) -> bytes:
     return (text + (f".{micros:06d}000"[: precision + 1] if precision else "") + "Z").encode()
 
 
+def test_times_without_their_last_zeros_are_the_same_times() -> None:
+    """Docker writes `.5` for half a second: what came earlier in that tenth uses up no line of the last time."""
+    file = [b"2026-01-01T00:00:01.0Z system output of container c1"]
+    file += [b"2026-01-01T00:00:01.%s stdout line" % at for at in (b"500000Z", b"500001Z", b"500002Z")]
+    place = output.Place(file, "c1")
+    come = [output.Line(b"2026-01-01T00:00:01.%s" % at, "stdout", b"line") for at in (b"5Z", b"500001Z", b"500002Z")]
+    assert [place.is_known(line) for line in come] == [True] * 3
+    assert not place.is_known(come[-1])
+
+
+def test_a_second_with_much_output_is_read_whole(tmp_path: Path) -> None:
+    """Over several files and megabytes: where times are whole seconds, all of the last second's lines are counted."""
+    log = tmp_path / "first.log"
+    note = b"2026-01-01T00:00:00.000000Z system output of container c1\n"
+    rows = [b"2026-01-01T00:00:05.%06dZ stdout %s\n" % (number, b"x" * 100) for number in range(20000)]
+    for path, part in ((log.with_name("first.log.2"), [note, *rows[:8000]]), (log.with_name("first.log.1"), [])):
+        path.write_bytes(b"".join(part))
+    log.write_bytes(b"".join(rows[8000:]))
+    place = output.Place(output.read_records(log), "c1")
+    line = output.Line(b"2026-01-01T00:00:05Z", "stdout", b"x" * 100)
+    assert [place.is_known(line) for _ in range(20002)] == [True] * 20000 + [False] * 2
+
+
 def test_another_container_begins_anew() -> None:
     """Lines of the container before it do not count, even when they are of the same second."""
     lines = [b"2026-01-01T00:00:01.000000Z system output of container old", b"2026-01-01T00:00:01.000000Z stdout x"]
@@ -303,7 +326,8 @@ def test_memory_counters_are_found_for_both_versions_of_cgroups(tmp_path: Path) 
 
 
 def test_listeners_on_loopback_are_told_from_others() -> None:
-    """A container that listens on 127.0.0.1 only cannot be reached, though it listens on the right port."""
+    """A container that listens on 127.0.0.1 only cannot be reached, though it listens on the right port. The name
+    server that Docker runs at 127.0.0.11 in every container is not the container's."""
     rows = [
         "  sl  local_address rem_address   st tx_queue",
         "   0: 0100007F:1F90 00000000:0000 0A 00000000",
@@ -312,10 +336,11 @@ def test_listeners_on_loopback_are_told_from_others() -> None:
         "   3: 00000000000000000000000000000000:1F92 00000000000000000000000000000000:0000 0A",
         "   4: 00000000000000000000000001000000:1F91 00000000000000000000000000000000:0000 0A",
         "   5: 0100007F:0BB8 0100007F:1F90 01 00000000",
+        "   6: 0100007F:1F92 00000000:0000 0A 00000000",
     ]
     found = listening.parse(rows)
     assert found.reachable == (8081, 8082)
-    assert found.loopback == (8080, 39321)
+    assert found.loopback == (8080,)
 
 
 def test_a_line_that_ended_with_its_run_is_not_joined_to_the_next_runs_first() -> None:

@@ -1,8 +1,7 @@
-"""A real Podman, and a registry that it may talk to without TLS. One of each per session."""
+"""Real daemons, and a registry that they may talk to without TLS. One of each per session."""
 
 import asyncio
 import os
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import fields
@@ -14,7 +13,7 @@ import pytest
 from polyport import settings
 from polyport.images.daemon.keychain import Keychain
 from polyport.images.daemon.library import Library
-from support import containers, distribution
+from support import daemons, distribution
 from support.distribution import Registry, Store
 
 
@@ -35,41 +34,33 @@ def registry(session_registry: Registry) -> Registry:
 
 
 @pytest.fixture(scope="session")
-def podman(session_registry: Registry) -> Iterator[containers.Service]:
-    """Its service, with leave to talk to the registry over plain HTTP."""
-    containers.require()
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        configuration = Path(folder) / "registries.conf"
-        configuration.write_text(f'[[registry]]\nlocation = "{session_registry.host}"\ninsecure = true\n')
-        patch.setenv("CONTAINERS_REGISTRIES_CONF", str(configuration))
-        # What whoever runs the tests is logged in to is nobody's business here.
-        nobody = Path(folder) / "auth.json"
-        nobody.write_text("{}")
-        patch.setenv("REGISTRY_AUTH_FILE", str(nobody))
-        service = containers.Service(Path(folder)).start()
-        try:
-            yield service
-        finally:
-            service.stop()
-            names = containers.podman("images", "--no-trunc", "--format", "{{.Repository}} {{.ID}}").splitlines()
-            ours = {line.split()[1] for line in names if line.startswith(f"{session_registry.host}/")}
-            if ours:
-                containers.podman("rmi", "--force", *sorted(ours), check=False)
+def trusting(session_registry: Registry) -> set[str]:
+    """The kinds of daemons that have leave to talk to the registry over plain HTTP."""
+    return set()
+
+
+@pytest.fixture
+def daemon(daemon: daemons.Daemon, session_registry: Registry, trusting: set[str]) -> daemons.Daemon:
+    """With that leave."""
+    if daemon.kind not in trusting:
+        daemon.trust(session_registry.host)
+        trusting.add(daemon.kind)
+    return daemon
 
 
 Open = Callable[..., AbstractAsyncContextManager[Library]]
 
 
 @pytest.fixture
-def open_library(podman: containers.Service, tmp_path: Path) -> Open:
-    """Opens the library of that Podman: ``async with open_library(image_pull="never") as library``. ``environ`` is
+def open_library(daemon: daemons.Daemon, tmp_path: Path) -> Open:
+    """Opens the library of that daemon: ``async with open_library(image_pull="never") as library``. ``environ`` is
     where it looks for credentials."""
 
     @asynccontextmanager
     async def opened(environ: dict[str, str] | None = None, **given: Any) -> AsyncIterator[Library]:
         import aiodocker
 
-        client = aiodocker.Docker(podman.url)
+        client = aiodocker.Docker(daemon.url)
         loaded = settings.load({"home": tmp_path / "home", **given}, {})
         keychain = Keychain({"HOME": str(tmp_path), "PATH": os.environ["PATH"], **(environ or {})}, helper_timeout=2)
 

@@ -49,6 +49,7 @@ SAID = {
         "received unexpected HTTP status: 503 Service Unavailable",
         "invalid status code from registry 500 (Internal Server Error)",  # P
         'writing blob: storing blob to file "/var/tmp/storage1/1": happened during read: unexpected EOF',  # P
+        "expected HTTP 206 from byte range request",  # D, whose download broke off
     ],
     "too many": [
         "toomanyrequests: You have reached your pull rate limit.",  # the Hub

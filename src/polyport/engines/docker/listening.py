@@ -11,6 +11,8 @@ from polyport.errors import EngineError
 
 _TABLES = ("tcp", "tcp6")
 _LISTEN = "0A"
+#: Docker's own name server, which it runs in every container's network.
+_NAME_SERVER = "0B00007F"
 _LOOPBACK = ("0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F")
 
 
@@ -41,6 +43,8 @@ def parse(rows: Iterable[str]) -> Listening:
         fields = row.split()
         if len(fields) > 3 and fields[3] == _LISTEN:
             address, _, port = fields[1].partition(":")
+            if address == _NAME_SERVER:
+                continue
             (loopback if address.startswith("7F", 6) or address in _LOOPBACK else reachable).add(int(port, 16))
     return Listening(tuple(sorted(reachable)), tuple(sorted(loopback - reachable)))
 

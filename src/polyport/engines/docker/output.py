@@ -18,8 +18,9 @@ from polyport.engines import logs
 from polyport.engines.docker.calls import Calls
 from polyport.errors import EngineError
 
-#: So much of the end of a file is read to find out how far it is.
+#: So much of the end of a log is read to find out how far it is, and at most so much where one second has more.
 _TAIL_BYTES = 1024 * 1024
+_TAIL_LIMIT = 64 * 1024 * 1024
 #: How much earlier than the last line in the file reading begins: the two streams' times may be a little out of order.
 _OVERLAP = 1.0
 #: Seconds until the daemon is asked again when it could not be, and those that the last look at a log may take.
@@ -126,7 +127,7 @@ class Place:
         if not times:
             return False
         # Podman 4.3 gives whole seconds: then those are compared.
-        key = line.at.rstrip(b"Z")[: len(times[-1])]
+        key = precise(line.at)[: len(times[-1])]
         last = times[-1][: len(key)]
         if key != last:
             return key < last
@@ -211,11 +212,19 @@ async def read_last(calls: Calls, container: str, path: Path) -> tuple[str, ...]
 
 
 def read_records(path: Path) -> list[bytes]:
-    """The last lines of a log, of the older file too if the newest is short."""
-    tail = _read_tail(path)
-    if len(tail) < _TAIL_BYTES:
-        tail = _read_tail(logs.rotated(path, 1)) + tail
-    return tail.split(b"\n")[:-1]
+    """The last lines of a log, of older files too if the newest is short: all that a daemon is asked for again."""
+    size = _TAIL_BYTES
+    while True:
+        tail, is_all = _read_tail(path, size)
+        records = tail.split(b"\n")[0 if is_all else 1 : -1]
+        # Podman's times are whole seconds: only with all of a second's lines can those be told that are new.
+        if is_all or size >= _TAIL_LIMIT or (records and _span(records) > _OVERLAP + 2.0):
+            return records
+        size *= 4
+
+
+def _span(records: list[bytes]) -> float:
+    return parse_time(records[-1].partition(b" ")[0]) - parse_time(records[0].partition(b" ")[0])
 
 
 def in_utc(at: bytes) -> bytes:
@@ -232,10 +241,16 @@ def in_utc(at: bytes) -> bytes:
 
 def stamp(at: bytes, now: bytes) -> bytes:
     """The daemon's time with microseconds. Whole seconds get the present time's, as far as it is the same second."""
+    exact = precise(at)
+    if b"." in exact:
+        return exact + b"Z"
+    return now if now.startswith(exact) else exact + b".999999Z"
+
+
+def precise(at: bytes) -> bytes:
+    """The daemon's time without its ``Z``; with microseconds if it has a fraction: Docker cuts the last zeros of it."""
     second, dot, rest = at.rstrip(b"Z").partition(b".")
-    if dot:
-        return b"%s.%sZ" % (second, rest[:6].ljust(6, b"0"))
-    return now if now.startswith(second) else second + b".999999Z"
+    return b"%s.%s" % (second, rest[:6].ljust(6, b"0")) if dot else second
 
 
 def parse_time(at: bytes) -> float:
@@ -246,13 +261,20 @@ def parse_time(at: bytes) -> float:
         return 0.0
 
 
-def _read_tail(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
-            return file.read()
-    except OSError:
-        return b""
+def _read_tail(path: Path, size: int) -> tuple[bytes, bool]:
+    """At most so many bytes of the end of the log over all its files, and whether there are no more."""
+    tail, number, part = b"", 0, path
+    while len(tail) < size:
+        try:
+            with part.open("rb") as file:
+                left = file.seek(0, 2)
+                file.seek(max(0, left - (size - len(tail))))
+                tail = file.read() + tail
+        except OSError:
+            return tail, True
+        number += 1
+        part = logs.rotated(path, number)
+    return tail, False
 
 
 def _mark(container: str) -> bytes:

@@ -49,6 +49,7 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "x509",
             "certificate",
             r"\beof\b",
+            "expected http 206",
             "server gave http response to https client",
             "status code from registry 5",
             "status code 5",
