@@ -2,12 +2,13 @@
 
 import ipaddress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from polyport.domain.instances import Container, Image, Instance
 from polyport.engines.docker import asks, ends, limits, listening, network, output, records, steps
-from polyport.engines.docker.daemon import Daemon, candidates
+from polyport.engines.docker.daemon import Daemon, candidates, is_rootless
 from polyport.errors import CannotChangeInstance, UsageError
 from polyport.settings import Settings
 
@@ -359,3 +360,17 @@ def test_a_line_that_ended_with_its_run_is_not_joined_to_the_next_runs_first() -
         lines = frames.feed(data)
         assert [line.text for line in lines] == [b"one", b"tail", b"one"]
         assert [line.text for line in lines if not place.is_known(line)] == [b"one"]
+
+
+@pytest.mark.parametrize(
+    ("info", "expected"),
+    [
+        ({"SecurityOptions": ["name=seccomp,profile=default"]}, False),
+        ({"SecurityOptions": ["name=seccomp,profile=default", "name=rootless"]}, True),  # Docker
+        ({"SecurityOptions": ["name=seccomp,profile=default"], "Rootless": True}, True),  # Podman 4.3
+        ({"SecurityOptions": None, "Rootless": False}, False),
+    ],
+)
+def test_a_rootless_daemon_is_known(info: dict[str, Any], expected: bool) -> None:
+    """Its containers' addresses are those of another network: another machine may answer there."""
+    assert is_rootless(info) is expected

@@ -220,7 +220,8 @@ class Podman(Daemon):
     def _client(self) -> list[str]:
         folders = {"root": "storage", "runroot": "run", "tmpdir": "tmp"}
         own = [f"--{option}={self.folder / name}" for option, name in folders.items()]
-        return ["podman", *own, "--log-level=error"]
+        # The default for other users than root copies every file of an image for each container.
+        return ["podman", *own, "--storage-driver=overlay", "--log-level=error"]
 
     def trust(self, registry: str) -> None:
         with self._registries.open("a") as file:

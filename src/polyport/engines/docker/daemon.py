@@ -114,7 +114,7 @@ async def _probe(url: str) -> Daemon:
     return Daemon(
         client=client,
         kind=PODMAN if _is_podman(version) else DOCKER,
-        is_rootless=any("rootless" in option for option in options),
+        is_rootless=is_rootless(info),
         version=str(version.get("Version", "")),
         url=url,
         cpus=int(info.get("NCPU") or 0),
@@ -135,6 +135,11 @@ def _make_client(url: str) -> "aiodocker.Docker":
     client = aiodocker.Docker(url, timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT))
     client.connector._limit = 0  # can only be given together with all that aiodocker finds out for TLS
     return client
+
+
+def is_rootless(info: Mapping[str, Any]) -> bool:
+    """By the daemon's description of itself. Docker has it among the security options, Podman apart."""
+    return bool(info.get("Rootless")) or any("rootless" in str(each) for each in info.get("SecurityOptions") or ())
 
 
 def _is_podman(version: Mapping[str, Any]) -> bool:
