@@ -256,8 +256,10 @@ async def until_healthy(engine: Engine, instance_id: str = "i-1", deadline: floa
     while True:
         state = find(await engine.observe(), instance_id)
         pings = [await engine.ping(instance_id, c.hostname, 1.0) for c in (state.containers if state else ())]
-        if state is not None and pings and all(ping.healthy for ping in pings):
-            return state
+        # What was seen before the pings may be older than what has answered.
+        after = find(await engine.observe(), instance_id)
+        if after is not None and after == state and pings and all(ping.healthy for ping in pings):
+            return after
         assert time.monotonic() < end, f"not healthy in time: {state}, {pings}"
         await asyncio.sleep(0.01)
 

@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from polyport.engines.docker import local
+
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -24,12 +26,13 @@ class Ends:
             fd = os.pidfd_open(pid)
         except (OSError, AttributeError):
             return
-        if container not in cgroups:
+        if not local.is_here(pid, container):
             # The daemon lives elsewhere, and that number is another process here.
             os.close(fd)
             return
         self._fd = fd
-        self._counters = find_counters(cgroups)
+        # Where it has none of its own, those are the counts of many.
+        self._counters = find_counters(cgroups) if container in cgroups else ()
         asyncio.get_running_loop().add_reader(fd, self._end)
 
     @property

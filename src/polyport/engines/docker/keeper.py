@@ -230,7 +230,10 @@ class Keeper:
                 await self._bring_down(step, self.seen)
 
     def _interval(self) -> float:
-        """A process that has ended is soon shown so; a daemon that was restarted in between may take longer."""
+        """A process that has ended is soon shown so; a daemon that was restarted in between may take longer. A process
+        that has just begun may be shown before it has a number."""
+        if self.seen is not None and self.seen.running and self.seen.pid is None:
+            return _NEWS_PAUSE
         if self.seen is None or not self.seen.running or self.seen.started_at != self._ended:
             return LOOK_INTERVAL
         return _NEWS_PAUSE if time.monotonic() < self._ended_at + _NEWS_LIMIT else _AWAY_PAUSE

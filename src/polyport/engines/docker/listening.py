@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from polyport.engines.docker import local
 from polyport.engines.docker.calls import Calls
 from polyport.errors import EngineError
 
@@ -51,9 +52,9 @@ def parse(rows: Iterable[str]) -> Listening:
 
 def _read_tables(container: str, pid: int) -> list[str] | None:
     """``None`` when that process is not the container's here."""
+    if not local.is_here(pid, container):
+        return None
     try:
-        if container not in Path(f"/proc/{pid}/cgroup").read_text("ascii"):
-            return None
         texts = [Path(f"/proc/{pid}/net/{name}").read_text("ascii") for name in _TABLES]
     except OSError:
         return None

@@ -1,5 +1,5 @@
-"""What containers use of the machine: from their cgroups, or their processes where they have none of their own, if those
-are this machine's; else from what the daemon tells, which takes it much longer."""
+"""What containers use of the machine: from their cgroups, or from their processes where they have none of their own, if
+those are this machine's; else from what the daemon tells, which takes it much longer."""
 
 import asyncio
 import time
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from polyport.engines.contract import Usage
+from polyport.engines.docker import local
 from polyport.engines.docker.calls import Calls
-from polyport.engines.process import processes
 from polyport.engines.process import usage as by_process
 from polyport.errors import EngineError
 
@@ -42,22 +42,17 @@ async def measure(calls: Calls, containers: Mapping[tuple[str, str], tuple[str, 
 def _read_all(containers: Mapping[tuple[str, str], tuple[str, int]]) -> dict[tuple[str, str], Usage]:
     found, without = {}, {}
     for key, (container, pid) in containers.items():
+        if not local.is_here(pid, container):
+            continue
         try:
             cgroups = Path(f"/proc/{pid}/cgroup").read_text("ascii")
-            if container not in cgroups and _is_kept(pid, container):
-                without[key] = pid
         except OSError:
             continue
-        if container in cgroups and (usage := read(cgroups, _CGROUPS)):
+        if container not in cgroups:
+            without[key] = pid
+        elif usage := read(cgroups, _CGROUPS):
             found[key] = usage
     return found | (by_process.measure(without) if without else {})
-
-
-def _is_kept(pid: int, container: str) -> bool:
-    """Whether that process is the container's and not another one of this machine: the parent, which the daemon gave it,
-    has the container's id in its command. Rootless daemons make no cgroups of version 1."""
-    process = processes.read(pid)
-    return process is not None and container.encode() in Path(f"/proc/{process.parent}/cmdline").read_bytes()
 
 
 def read(cgroups: str, root: Path) -> Usage | None:
