@@ -1,7 +1,6 @@
 """What every engine promises. One suite for all of them."""
 
 import signal
-import time
 
 import pytest
 
@@ -277,43 +276,3 @@ def address_of(state: InstanceState | None, hostname: str) -> tuple[str, int]:
     """Where it is reached."""
     container = container_of(state, hostname)
     return container.host, container.port
-
-
-def test_usage_is_counted_per_container(lab: Lab) -> None:
-    """Processor time grows with what its processes do, memory is what they hold; one that is idle uses neither."""
-
-    async def story(engine: Engine) -> None:
-        await engine.apply(instance(lab.container("busy", cpus=1.0), lab.container("large", memory_bytes=80 << 20)))
-        await until_healthy(engine)
-        first = (await engine.measure())["i-1", "busy"]
-        assert abs(first.at - time.time()) < 60
-
-        async def has_worked() -> bool:
-            return (await engine.measure())["i-1", "busy"].cpu_seconds > first.cpu_seconds + 0.2
-
-        await until_true(has_worked)
-        used = await engine.measure()
-        assert used.keys() == {("i-1", "busy"), ("i-1", "large")}
-        assert 80 << 20 <= used["i-1", "large"].memory_bytes < 160 << 20
-        assert used["i-1", "busy"].memory_bytes < 60 << 20
-        assert used["i-1", "large"].cpu_seconds < used["i-1", "busy"].cpu_seconds
-
-    run(lab.make(), story)
-
-
-def test_what_does_not_run_is_not_measured(lab: Lab) -> None:
-    """One that cannot be started, and an instance that is gone."""
-
-    async def story(engine: Engine) -> None:
-        await engine.apply(instance(lab.container("first"), lab.container("second", broken=True)))
-        await until(engine, lambda states: container_of(find(states), "second").last_exit)
-
-        async def is_first_alone() -> bool:
-            return (await engine.measure()).keys() == {("i-1", "first")}
-
-        await until_true(is_first_alone)
-        await engine.remove("i-1")
-        await until(engine, lambda states: not states)
-        assert await engine.measure() == {}
-
-    run(lab.make(), story)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from polyport.domain.instances import Container, Image, Instance
-from polyport.engines.docker import asks, ends, limits, listening, network, output, records, steps, usage
+from polyport.engines.docker import asks, ends, limits, listening, network, output, records, steps
 from polyport.engines.docker.daemon import Daemon, candidates, is_rootless
 from polyport.errors import CannotChangeInstance, UsageError
 from polyport.settings import Settings
@@ -374,39 +374,3 @@ def test_a_line_that_ended_with_its_run_is_not_joined_to_the_next_runs_first() -
 def test_a_rootless_daemon_is_known(info: dict[str, Any], expected: bool) -> None:
     """Its containers' addresses are those of another network: another machine may answer there."""
     assert is_rootless(info) is expected
-
-
-def test_usage_is_read_from_cgroups_of_either_version(tmp_path: Path) -> None:
-    """Memory without files that the kernel may drop; a limit near 2 to the 63 is none."""
-    files = {
-        "cpuacct/box/cpuacct.usage": "2500000000\n",
-        "memory/box/memory.usage_in_bytes": "9000\n",
-        "memory/box/memory.limit_in_bytes": "9223372036854771712\n",
-        "memory/box/memory.stat": "cache 7\ntotal_inactive_file 2000\n",
-        "box/cpu.stat": "usage_usec 1500000\nuser_usec 1000000\n",
-        "box/memory.current": "5000\n",
-        "box/memory.max": "65536\n",
-        "box/memory.stat": "anon 1\ninactive_file 1000\n",
-    }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    first = usage.read("5:memory:/box\n3:cpuacct,cpu:/box\n0::/box\n", tmp_path)
-    second = usage.read("0::/box\n", tmp_path)
-    assert first is not None
-    assert second is not None
-    assert (first.cpu_seconds, first.memory_bytes, first.memory_limit) == (2.5, 7000, None)
-    assert (second.cpu_seconds, second.memory_bytes, second.memory_limit) == (1.5, 4000, 65536)
-    assert usage.read("0::/gone\n", tmp_path) is None
-
-
-def test_usage_that_the_daemon_tells() -> None:
-    """As Docker answers; one that has just ended has counts of 0."""
-    told = {
-        "cpu_stats": {"cpu_usage": {"total_usage": 3_000_000_000}},
-        "memory_stats": {"usage": 9000, "limit": 1 << 20, "stats": {"inactive_file": 500}},
-    }
-    found = usage.parse(told)
-    assert found is not None
-    assert (found.cpu_seconds, found.memory_bytes, found.memory_limit) == (3.0, 8500, 1 << 20)
-    assert usage.parse({"cpu_stats": {"cpu_usage": {"total_usage": 0}}, "memory_stats": {}}) is None

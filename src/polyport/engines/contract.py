@@ -1,4 +1,4 @@
-"""The nine verbs of an engine. Every engine passes `tests/engines/test_contract.py`."""
+"""The eight verbs of an engine. Every engine passes `tests/engines/test_contract.py`."""
 
 from typing import Protocol, runtime_checkable
 
@@ -27,19 +27,6 @@ class Diagnosis(msgspec.Struct, frozen=True):
     listening: tuple[int, ...] = ()
     #: The last lines it printed, oldest first, without times.
     output: tuple[str, ...] = ()
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """What one container uses of the machine."""
-
-    #: Epoch seconds of the measurement.
-    at: float
-    #: Processor time of all its processes since it was started this time.
-    cpu_seconds: float
-    #: What it has in memory, without files that the kernel may drop.
-    memory_bytes: int
-    #: ``None``: it has none of its own.
-    memory_limit: int | None = None
 
 
 class NetworkIsolating(Protocol):
@@ -84,10 +71,6 @@ class Engine(Protocol):
 
     async def explain(self, instance_id: str, hostname: str) -> Diagnosis:
         """What the container listens on and its last lines; empty when nothing is known."""
-
-    async def measure(self) -> dict[tuple[str, str], Usage]:
-        """What the containers that run use, by instance id and host name. What cannot be measured is left out; it never
-        raises. Cheap enough to be asked every ten seconds."""
 
 
 @runtime_checkable

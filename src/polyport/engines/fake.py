@@ -22,7 +22,7 @@ import msgspec
 
 from polyport.domain.instances import Container, ContainerPhase, ContainerState, Exit, Instance, InstanceState
 from polyport.engines import backoff
-from polyport.engines.contract import Diagnosis, Ping, Usage
+from polyport.engines.contract import Diagnosis, Ping
 from polyport.engines.fake_http import Answering
 from polyport.errors import CannotChangeInstance
 from polyport.settings import Settings
@@ -51,9 +51,6 @@ class Script(msgspec.Struct, frozen=True):
     #: From SIGTERM until its end; ``math.inf`` for one that has to be killed.
     stops_after: float = 0.0
     output: tuple[str, ...] = ()
-    #: Processors that it keeps busy, and what it has in memory.
-    cpus: float = 0.0
-    memory_bytes: int = 0
 
 
 class Machine:
@@ -146,12 +143,6 @@ class Process:
         ready = self._pid is not None and self._started_at is not None and now >= self._started_at + script.ready_after
         return (script.listens_on or self.port,) if ready and script.listens else ()
 
-    def measure(self, now: float) -> Usage | None:
-        """What it uses; ``None`` when it does not run."""
-        if self._pid is None or self._started_at is None:
-            return None
-        return Usage(now, self.script.cpus * (now - self._started_at), self.script.memory_bytes)
-
     def describe(self) -> ContainerState:
         """As an engine sees it."""
         return ContainerState(
@@ -208,7 +199,7 @@ _shared = Machine(answers=True)
 
 
 class FakeEngine:
-    """The nine verbs on a `Machine`."""
+    """The eight verbs on a `Machine`."""
 
     def __init__(self, settings: Settings, machine: Machine | None = None) -> None:
         self._machine = machine or _shared
@@ -272,16 +263,6 @@ class FakeEngine:
         if process is None:
             return Diagnosis()
         return Diagnosis(listening=process.listening(self._machine.clock()), output=process.script.output)
-
-    async def measure(self) -> dict[tuple[str, str], Usage]:
-        """As scripted."""
-        now = self._machine.clock()
-        return {
-            (instance_id, hostname): usage
-            for instance_id, running in self._settled().items()
-            for hostname, process in running.processes.items()
-            if (usage := process.measure(now))
-        }
 
     def _settled(self) -> dict[str, Running]:
         """This home's instances as of now."""

@@ -1,4 +1,4 @@
-"""The engine on the Docker API: the nine verbs, on files, one keeper per container, and the daemon's events."""
+"""The engine on the Docker API: the eight verbs, on files, one keeper per container, and the daemon's events."""
 
 import asyncio
 import json
@@ -10,8 +10,8 @@ from typing import Any
 from polyport.domain.instances import Container, ContainerPhase, Instance, InstanceState
 from polyport.engines import logs, names
 from polyport.engines import ping as http
-from polyport.engines.contract import Diagnosis, Ping, Usage
-from polyport.engines.docker import asks, daemon, limits, listening, records, usage
+from polyport.engines.contract import Diagnosis, Ping
+from polyport.engines.docker import asks, daemon, limits, listening, records
 from polyport.engines.docker.calls import Calls
 from polyport.engines.docker.held import Held
 from polyport.engines.ports import Ports
@@ -128,16 +128,6 @@ class DockerEngine:
             ports = ", ".join(f"127.0.0.1:{port}" for port in found.loopback)
             output = (*output, f"(It listens on {ports} only; in a container it must listen on 0.0.0.0.)")
         return Diagnosis(listening=found.reachable, output=output)
-
-    async def measure(self) -> dict[tuple[str, str], Usage]:
-        """See `contract.Engine.measure`."""
-        running = {
-            (instance_id, hostname): (keeper.seen.id, keeper.seen.pid or 0)
-            for instance_id, held in self._held.items()
-            for hostname, keeper in held.keepers.items()
-            if keeper.seen is not None and keeper.seen.running
-        }
-        return await usage.measure(self._calls, running)
 
     # --- what is wanted
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from polyport.domain.instances import Container, ContainerPhase, Instance, InstanceState
 from polyport.engines import names
 from polyport.engines import ping as http
-from polyport.engines.contract import Diagnosis, Ping, Usage
+from polyport.engines.contract import Diagnosis, Ping
 from polyport.engines.ports import Ports
-from polyport.engines.process import diagnose, files, folders, processes, records, usage
+from polyport.engines.process import diagnose, files, folders, processes, records
 from polyport.engines.process.guard import Guard
 from polyport.engines.process.isolation import probe
 from polyport.errors import CannotChangeInstance, EngineError
@@ -135,16 +135,6 @@ class ProcessEngine:
         base = folders.container_folder(held.folder, hostname) / folders.BASE
         marks = processes.Marks(base, row.session, row.process_started) if row else None
         return await asyncio.to_thread(diagnose.diagnose, marks, Path(entry.log))
-
-    async def measure(self) -> dict[tuple[str, str], Usage]:
-        """See `contract.Engine.measure`. Without a limit: plain processes have none of their own."""
-        pids = {
-            (instance_id, container.hostname): container.pid
-            for instance_id, held in self._held.items()
-            for container in held.view.containers
-            if container.pid is not None and container.phase is ContainerPhase.RUNNING
-        }
-        return await asyncio.to_thread(usage.measure, pids)
 
     def why_no_network_isolation(self) -> str:
         """See `contract.NetworkIsolating`."""

@@ -75,14 +75,14 @@ def find_members(marks: Marks) -> set[int]:
         if process.started >= marks.started
         and (process.session == session or _has_variable(pid, variable) or _sees(pid, identity))
     }
-    members = with_descendants(roots, table)
+    members = _with_descendants(roots, table)
     return {pid for pid in members if not table[pid].ended}
 
 
 def find_descendants(pid: int) -> set[int]:
     """The living descendants of a process."""
     table = read_table()
-    return {found for found in with_descendants({pid}, table) - {pid} if not table[found].ended}
+    return {found for found in _with_descendants({pid}, table) - {pid} if not table[found].ended}
 
 
 def send(pids: set[int], signal_number: int) -> None:
@@ -127,8 +127,7 @@ def _identify(path: Path) -> tuple[int, int] | None:
     return stat.st_dev, stat.st_ino
 
 
-def with_descendants(roots: set[int], table: dict[int, Process]) -> set[int]:
-    """These processes, and all that descend from them."""
+def _with_descendants(roots: set[int], table: dict[int, Process]) -> set[int]:
     children: dict[int, list[int]] = {}
     for process in table.values():
         children.setdefault(process.parent, []).append(process.pid)
