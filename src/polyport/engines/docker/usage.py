@@ -67,8 +67,7 @@ async def measure(
 def read_cgroup(container: str, pid: int) -> Reading | None:
     """By the files of the cgroup that is the container's; ``None`` when that process is not its main process here."""
     try:
-        folders = find_folders(Path(f"/proc/{pid}/cgroup").read_text("ascii"), container)
-        return Reading(time.time(), _read_cpu_seconds(folders), *_read_memory(folders))
+        return read_folders(find_folders(Path(f"/proc/{pid}/cgroup").read_text("ascii"), container))
     except (OSError, LookupError, ValueError):  # it ended this moment, or its cgroup has not what is needed
         return None
 
@@ -85,6 +84,11 @@ def find_folders(cgroups: str, container: str) -> dict[str, Path]:
             for controller in controllers.split(","):
                 found[controller] = _CGROUPS.joinpath(controller, *parts[: own + 1])
     return found
+
+
+def read_folders(folders: Mapping[str, Path]) -> Reading:
+    """From those that `find_folders` found. Raises `OSError`, `LookupError` or `ValueError` for what is not there."""
+    return Reading(time.time(), _read_cpu_seconds(folders), *_read_memory(folders))
 
 
 def parse_limit(text: str) -> int | None:

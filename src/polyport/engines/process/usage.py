@@ -1,8 +1,8 @@
 """What containers use, added up from ``/proc``: these processes have no cgroup of their own.
 
 One look at the process table serves all containers. Below a container's main process everything is its; what has left
-that tree is still below the supervisor, which adopts orphans, and is told by its marks. So what keeps a sandbox counts
-too: a megabyte or so.
+that tree is still below the supervisor, which adopts orphans, and is told by its marks. What keeps a sandbox is older
+than what runs in it, and does not count.
 """
 
 import asyncio
