@@ -29,6 +29,21 @@ class Diagnosis(msgspec.Struct, frozen=True):
     output: tuple[str, ...] = ()
 
 
+class Usage(msgspec.Struct, frozen=True):
+    """What one container that runs has used up to a moment, and uses at it, all its processes together."""
+
+    instance_id: str
+    hostname: str
+    #: Epoch seconds of the moment.
+    at: float
+    #: Of all CPUs, in seconds, since the container's latest start: begins again with each, and never falls otherwise.
+    cpu_seconds: float
+    #: Bytes in use. What the kernel can take back at once (files that were read and are not used) is not counted.
+    memory: int
+    #: Bytes that it may use; ``None`` when only the machine limits it.
+    memory_limit: int | None = None
+
+
 class NetworkIsolating(Protocol):
     """An engine that knows whether it can keep an instance from the network. `apply` refuses what it cannot keep so."""
 
@@ -80,3 +95,15 @@ class Dependent(Protocol):
     @property
     def trouble(self) -> str:
         """Why nothing can be started or stopped at the moment; empty when all is well."""
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """An engine that can tell what its containers use."""
+
+    async def measure(self) -> tuple[Usage, ...]:
+        """Of every container of this home that runs and can be measured; the others are left out, and spoil nothing.
+
+        Never raises for what containers or a daemon do, and takes 5 seconds at most: by then, what is known. Made to be
+        called every few seconds, for hundreds of containers; one call at a time is enough.
+        """

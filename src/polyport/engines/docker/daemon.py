@@ -38,8 +38,9 @@ class Daemon:
     is_rootless: bool
     version: str
     url: str
-    #: Of the machine; 0 where it does not say.
+    #: Of the machine, memory in bytes; 0 where it does not say.
     cpus: int = 0
+    memory: int = 0
     offers_gpus: bool = False
     is_selinux: bool = False
     #: It runs in a virtual machine of Docker Desktop or the like.
@@ -118,6 +119,7 @@ async def _probe(url: str) -> Daemon:
         version=str(version.get("Version", "")),
         url=url,
         cpus=int(info.get("NCPU") or 0),
+        memory=int(info.get("MemTotal") or 0),
         offers_gpus="nvidia" in (info.get("Runtimes") or {}) or bool(info.get("DiscoveredDevices")),
         is_selinux=any("selinux" in option for option in options),
         is_desktop="desktop" in str(info.get("OperatingSystem", "")).lower(),

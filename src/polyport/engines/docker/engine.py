@@ -10,8 +10,8 @@ from typing import Any
 from polyport.domain.instances import Container, ContainerPhase, Instance, InstanceState
 from polyport.engines import logs, names
 from polyport.engines import ping as http
-from polyport.engines.contract import Diagnosis, Ping
-from polyport.engines.docker import asks, daemon, limits, listening, records
+from polyport.engines.contract import Diagnosis, Ping, Usage
+from polyport.engines.docker import asks, daemon, limits, listening, records, usage
 from polyport.engines.docker.calls import Calls
 from polyport.engines.docker.held import Held
 from polyport.engines.ports import Ports
@@ -128,6 +128,12 @@ class DockerEngine:
             ports = ", ".join(f"127.0.0.1:{port}" for port in found.loopback)
             output = (*output, f"(It listens on {ports} only; in a container it must listen on 0.0.0.0.)")
         return Diagnosis(listening=found.reachable, output=output)
+
+    async def measure(self) -> tuple[Usage, ...]:
+        """See `contract.Measuring`."""
+        assert self._daemon is not None
+        targets = [target for held in self._held.values() for target in held.targets()]
+        return await usage.measure(self._calls, targets, self._daemon.memory)
 
     # --- what is wanted
 

@@ -11,7 +11,7 @@ import msgspec
 
 from polyport.domain.instances import InstanceState
 from polyport.engines import logs, names
-from polyport.engines.docker import asks, records
+from polyport.engines.docker import asks, records, usage
 from polyport.engines.docker.calls import Calls
 from polyport.engines.docker.keeper import Keeper, Surroundings
 from polyport.engines.docker.network import Network
@@ -65,6 +65,12 @@ class Held:
         order = [*wanted, *(hostname for hostname in self.keepers if hostname not in wanted)]
         containers = tuple(self.keepers[hostname].describe() for hostname in order if hostname in self.keepers)
         return InstanceState(self.spec.instance.id, containers, stopping=self.spec.stopping)
+
+    def targets(self) -> list[usage.Target]:
+        """Its containers that run, to be measured."""
+        running = [(hostname, keeper.seen) for hostname, keeper in self.keepers.items() if keeper.describe().pid]
+        instance_id = self.spec.instance.id
+        return [usage.Target(instance_id, name, seen.id, seen.pid) for name, seen in running if seen and seen.pid]
 
     def take(self, spec: records.Spec, others: Iterable[str] = ()) -> None:
         """Another specification. ``others``: containers that are there besides."""

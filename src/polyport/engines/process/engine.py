@@ -8,9 +8,9 @@ from pathlib import Path
 from polyport.domain.instances import Container, ContainerPhase, Instance, InstanceState
 from polyport.engines import names
 from polyport.engines import ping as http
-from polyport.engines.contract import Diagnosis, Ping
+from polyport.engines.contract import Diagnosis, Ping, Usage
 from polyport.engines.ports import Ports
-from polyport.engines.process import diagnose, files, folders, processes, records
+from polyport.engines.process import diagnose, files, folders, processes, records, usage
 from polyport.engines.process.guard import Guard
 from polyport.engines.process.isolation import probe
 from polyport.errors import CannotChangeInstance, EngineError
@@ -49,6 +49,7 @@ class ProcessEngine:
         self._held: dict[str, _Held] = {}
         #: Of instances that are gone, but whose supervisors have yet to end.
         self._retired: set[Guard] = set()
+        self._meter = usage.Meter()
         self._changed = asyncio.Event()
         self._poke: int | None = None
         self._scanning: asyncio.Task[None] | None = None
@@ -135,6 +136,11 @@ class ProcessEngine:
         base = folders.container_folder(held.folder, hostname) / folders.BASE
         marks = processes.Marks(base, row.session, row.process_started) if row else None
         return await asyncio.to_thread(diagnose.diagnose, marks, Path(entry.log))
+
+    async def measure(self) -> tuple[Usage, ...]:
+        """See `contract.Measuring`."""
+        views = ((held.folder, held.state, held.guard.pid) for held in self._held.values())
+        return await self._meter.measure(target for view in views for target in usage.find_targets(*view))
 
     def why_no_network_isolation(self) -> str:
         """See `contract.NetworkIsolating`."""

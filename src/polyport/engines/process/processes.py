@@ -6,15 +6,19 @@ parent, a worker may get an environment of its own, and a machine may not allow 
 
 import contextlib
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 _PROC = Path("/proc")
 
 
 class Process:
-    """One row of the process table. ``started`` is in clock ticks since boot and tells apart users of one pid."""
+    """One row of the process table. ``started`` is in clock ticks since boot and tells apart users of one pid.
 
-    __slots__ = ("parent", "pid", "session", "started", "state")
+    ``ticks``: of CPU that it has used, and those of its children that it has waited for. ``pages``: in memory.
+    """
+
+    __slots__ = ("pages", "parent", "pid", "session", "started", "state", "ticks")
 
     def __init__(self, pid: int, stat: str) -> None:
         # The command in parentheses may itself hold blanks and parentheses: count from the last one.
@@ -23,7 +27,9 @@ class Process:
         self.state = fields[0]
         self.parent = int(fields[1])
         self.session = int(fields[3])
+        self.ticks = sum(map(int, fields[11:15]))
         self.started = int(fields[19])
+        self.pages = int(fields[21])
 
     @property
     def ended(self) -> bool:
@@ -64,25 +70,44 @@ class Marks:
 
 def find_members(marks: Marks) -> set[int]:
     """The living processes that bear one of the marks, and the descendants of such."""
-    table, session = read_table(), marks.session
+    table = read_table()
+    members = with_descendants(find_marked(marks, table, table.values()), table)
+    return {pid for pid in members if not table[pid].ended}
+
+
+def find_marked(marks: Marks, table: Mapping[int, Process], among: Iterable[Process]) -> set[int]:
+    """Those among them that bear one of the marks themselves."""
+    session = marks.session
     if session is not None and (leader := table.get(session)) and leader.started != marks.started:
         session = None  # the number was given away again
     variable = b"SAGEMAKER_BASE_DIR=" + os.fsencode(marks.base_dir)
     identity = _identify(marks.base_dir)
-    roots = {
-        pid
-        for pid, process in table.items()
+    return {
+        process.pid
+        for process in among
         if process.started >= marks.started
-        and (process.session == session or _has_variable(pid, variable) or _sees(pid, identity))
+        and (process.session == session or _has_variable(process.pid, variable) or _sees(process.pid, identity))
     }
-    members = _with_descendants(roots, table)
-    return {pid for pid in members if not table[pid].ended}
 
 
 def find_descendants(pid: int) -> set[int]:
     """The living descendants of a process."""
     table = read_table()
-    return {found for found in _with_descendants({pid}, table) - {pid} if not table[found].ended}
+    return {found for found in with_descendants({pid}, table) - {pid} if not table[found].ended}
+
+
+def with_descendants(roots: set[int], table: Mapping[int, Process]) -> set[int]:
+    """These, and all below them in the table."""
+    children: dict[int, list[int]] = {}
+    for process in table.values():
+        children.setdefault(process.parent, []).append(process.pid)
+    found, waiting = set(roots), list(roots)
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            if child not in found:
+                found.add(child)
+                waiting.append(child)
+    return found
 
 
 def send(pids: set[int], signal_number: int) -> None:
@@ -125,16 +150,3 @@ def _identify(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return stat.st_dev, stat.st_ino
-
-
-def _with_descendants(roots: set[int], table: dict[int, Process]) -> set[int]:
-    children: dict[int, list[int]] = {}
-    for process in table.values():
-        children.setdefault(process.parent, []).append(process.pid)
-    found, waiting = set(roots), list(roots)
-    while waiting:
-        for child in children.get(waiting.pop(), ()):
-            if child not in found:
-                found.add(child)
-                waiting.append(child)
-    return found
