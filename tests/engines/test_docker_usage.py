@@ -90,13 +90,13 @@ def test_docker_containers_are_measured_while_the_daemon_is_stuck(docker_lab: Do
         await until_healthy(engine)
         (target,) = engine._held["i-1"].targets()
         elsewhere = docker_usage.Target(target.instance_id, "first", target.container, pid=1)
-        os.kill(docker_lab.service.pid, signal.SIGSTOP)
+        os.kill(docker_lab.daemon.pid, signal.SIGSTOP)
         try:
             assert set(await read(engine)) == {"first"}
             assert await docker_usage.measure(engine._calls, [elsewhere], 0, limit=0.1) == ()
             assert engine.trouble == ""
         finally:
-            os.kill(docker_lab.service.pid, signal.SIGCONT)
+            os.kill(docker_lab.daemon.pid, signal.SIGCONT)
         assert len(await docker_usage.measure(engine._calls, [elsewhere], 0)) == 1
 
     run(docker_lab.make(), story)
