@@ -58,7 +58,7 @@ def plan(
     if endpoint.wanted.deleted:
         state = _retire_everything(replace(state, status=Status.DELETING))
     else:
-        for step in (_begin, rollout.begin, _fill, retreat.refill, _give_up, _move):
+        for step in (_begin, rollout.begin, _fill, retreat.refill, _move):
             state = step(at, state)
     state = _forget(at, state)
     return _decision(at, state)
@@ -66,7 +66,7 @@ def plan(
 
 def _move(at: Scene, state: EndpointState) -> EndpointState:
     """At most one step of what is under way; what is moved in it is in no gateway's table before the next."""
-    for step in (_first_switch, resize.advance, rollout.advance):
+    for step in (_give_up, _first_switch, resize.advance, rollout.advance):
         moved = step(at, state)
         if moved is not state:
             return moved
@@ -161,17 +161,15 @@ def _settle(at: Scene, state: EndpointState) -> EndpointState:
         # cannot be brought back in time does not hold the endpoint in SystemUpdating, where nobody may change it.
         lost = any(not row.present and not row.overdue for row in rows)
         return replace(state, status=Status.SYSTEM_UPDATING) if lost else state
-    rolling_back = state.status is Status.ROLLING_BACK
-    if not rolling_back and rows and all(row.overdue for row in rows):
+    if state.status is not Status.ROLLING_BACK and rows and all(row.overdue for row in rows):
         reason = failure.join(row.failure for row in rows)
         failed = replace(state, status=Status.FAILED, settled=at.endpoint.generation, failure_reason=reason)
         return _retire_everything(failed)
     if state.retired or not all(row.routed or row.overdue for row in rows):
         return state
-    reason = state.failure_reason if rolling_back else ""
     # Back at what an earlier rollback left behind is no more in service than before.
     status = Status.UPDATE_ROLLBACK_FAILED if state.active.mixed else Status.IN_SERVICE
-    return replace(state, status=status, settled=at.endpoint.generation, failure_reason=reason)
+    return replace(state, status=status, settled=at.endpoint.generation)
 
 
 def _retire_everything(state: EndpointState) -> EndpointState:

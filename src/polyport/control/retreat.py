@@ -47,12 +47,13 @@ def advance(scene: Scene, state: EndpointState) -> EndpointState:
     assert active is not None, "there is something to go back to"
     assert pending is not None, "there is something to come back from"
     rows = instances(active)
-    # Whatever fails is tried again for as long as a start may take: there is nothing better to go to.
-    failed = [row for row in rows if scene.see(row).overdue]
+    # Whatever fails is tried again for as long as a start may take: there is nothing better to go to. Those that were
+    # ill all the time are what they were.
+    failed = [row for row in rows if scene.see(row).overdue and row.created_at >= pending.started_at]
     if failed:
         return _stay(scene, state, failed)
     complete = all(len(fleet.instances) >= traffic.due_back(state, fleet) for fleet in active.fleets)
-    if not complete or not all(scene.see(row).healthy and scene.see(row).routed for row in rows):
+    if not complete or not all(_serves(scene, row) or scene.see(row).overdue for row in rows):
         return state
     share = rollout.shares[rollout.step]
     if share <= 0:
@@ -60,6 +61,10 @@ def advance(scene: Scene, state: EndpointState) -> EndpointState:
     counts = [traffic.part(fleet.variant.instance_count, share) for fleet in pending.fleets]
     state = _let_go(scene, state, counts)
     return replace(state, rollout=replace(rollout, step=rollout.step + 1, since=scene.now))
+
+
+def _serves(scene: Scene, row: InstanceRow) -> bool:
+    return scene.see(row).healthy and scene.see(row).routed
 
 
 def _end(state: EndpointState) -> EndpointState:

@@ -60,20 +60,21 @@ def _shift(state: EndpointState, old: Side, new: Side, lacking: Mapping[str, int
     they add up to 1 on each side, but for those of shadows, which are shares already."""
     assert state.rollout is not None, "traffic shifts"
     share = traffic.share(state.rollout)
+    if share >= 1 and not lacking:
+        return new
+    old, new = _norm(old), _norm(new)
     if share >= 1:
         old = [(entry, is_shadow) for entry, is_shadow in old if entry.name in lacking]
-        if not old:
-            return new
     by_counts = _parts_by_counts(old, new)
     parts = dict.fromkeys(by_counts, share)
     if share >= 1:
-        parts |= {name: by_counts[name] for name in lacking}
+        parts |= {entry.name: by_counts[entry.name] for entry, _ in old}
     elif traffic.goes_by_counts(state.rollout):
         parts = by_counts
     before, after = {entry.name for entry, _ in old}, {entry.name for entry, _ in new}
     return [
-        *((_scale(entry, 1 - parts[entry.name], entry.name in after), is_shadow) for entry, is_shadow in _norm(old)),
-        *((_scale(entry, parts[entry.name], entry.name in before), is_shadow) for entry, is_shadow in _norm(new)),
+        *((_scale(entry, 1 - parts[entry.name], entry.name in after), is_shadow) for entry, is_shadow in old),
+        *((_scale(entry, parts[entry.name], entry.name in before), is_shadow) for entry, is_shadow in new),
     ]
 
 
