@@ -56,18 +56,10 @@ def test_a_canary_bakes_and_then_takes_over(run: Callable[..., None]) -> None:
         plane.gateways[1].hold = False
         plane.gateways[1].acknowledge()
         row = await reaches(plane, Phase.BAKING, 1)
-        await until(
-            lambda: (
-                messages(plane, row)
-                == [
-                    (
-                        "Baking",
-                        "Baking for 3600 seconds (WaitIntervalInSeconds) with traffic enabled on canary capacity of "
-                        "1 instance(s).",
-                    )
-                ]
-            )
+        baking = (
+            "Baking for 3600 seconds (WaitIntervalInSeconds) with traffic enabled on canary capacity of 1 instance(s)."
         )
+        await until(lambda: messages(plane, row) == [("Baking", baking)])
         plane.skip(FOREVER)
         row = await reaches(plane, Phase.BAKING, 2)
         await until(lambda: shown(plane) == [(2, 1.0)])
