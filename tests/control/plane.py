@@ -68,6 +68,9 @@ class Rows:
     async def all_endpoints(self) -> list[Endpoint]:
         return await self._rows.all_endpoints()
 
+    async def versions(self) -> dict[str, int]:
+        return await self._rows.versions()
+
     async def get_endpoint_by_id(self, endpoint_id: str) -> Endpoint | None:
         self.steps += 1
         return await self._rows.get_endpoint_by_id(endpoint_id)

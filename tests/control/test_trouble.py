@@ -10,7 +10,7 @@ import pytest
 from control.gateways import until
 from control.plane import Plane, ids
 from control.values import variant
-from polyport.control import reconcile
+from polyport.control import reconcile, routes
 from polyport.domain.endpoints import Endpoint, Status
 from polyport.domain.instances import Container, Image, Instance, InstanceState
 from polyport.domain.routes import Unreachable
@@ -139,7 +139,7 @@ def test_a_restarted_control_publishes_nothing_before_it_knows_all(run: Callable
         plane.engine.awake.set()
         await begun
         table = await gateway.receives(tables + 1)
-        live = {each for entry in table.endpoints for each in reconcile.routes.live_ids(entry)}
+        live = {each for entry in table.endpoints for each in routes.live_ids(entry)}
         assert live == {each for row in rows for each in ids(row)}
         await plane.reaches(Status.IN_SERVICE, "New")
         for row in rows:
@@ -263,7 +263,7 @@ def test_an_endpoint_that_vanishes_while_its_images_are_looked_for_leaves_nothin
             with suppress(StaleWrite):
                 await plane.store.remove_endpoint(row)
         plane.reconciler.wake(key)
-        await until(lambda: key not in plane.reconciler._endpoints)
+        await until(lambda: key not in plane.reconciler.view.endpoints)
         plane.preparer.open.set()
         await until(lambda: not plane.preparer.resolving)
         await asyncio.sleep(0)
@@ -291,7 +291,7 @@ def test_a_late_look_at_the_engine_does_not_undo_a_newer_one(run: Callable[..., 
         row = await plane.reaches(Status.IN_SERVICE)
         gate.set()
         await late
-        assert set(plane.reconciler._states) == ids(row)
+        assert set(plane.reconciler.view.states) == ids(row)
 
     run(body)
 
