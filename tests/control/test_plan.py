@@ -96,7 +96,10 @@ class PlannerMachine(RuleBasedStateMachine):
         elif event == "is lost":
             self.world.engine[key] = Seen(overdue=True, failure="no space left")
         elif now.present and not now.stopping:
-            changes = {"healthy": {"healthy": True, "overdue": False, "failure": "", "complaint": ""}, "unhealthy": {"healthy": False}}
+            changes = {
+                "healthy": {"healthy": True, "overdue": False, "failure": "", "complaint": ""},
+                "unhealthy": {"healthy": False},
+            }
             changes["hangs"] = {"healthy": False, "complaint": "does not answer"}
             bad = {"healthy": False, "failure": "exited", "overdue": event == "overdue"}
             self.world.engine[key] = replace(now, **changes.get(event, bad))
