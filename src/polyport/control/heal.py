@@ -69,8 +69,10 @@ def _condemn(scene: Scene, fleet: Fleet) -> tuple[InstanceRow, ...]:
     rows = []
     for row in fleet.instances:
         why = "" if row.condemned or scene.now < _due(row) else _why(scene, row)
-        if why and room > 0:
-            room -= 1
+        # A successor that fails is one of those that may be replaced already.
+        cost = 0 if is_successor(row, fleet) else 1
+        if why and room >= cost:
+            room -= cost
             rows.append(replace(row, condemned=why, condemned_at=scene.now))
         else:
             rows.append(row)
@@ -93,7 +95,8 @@ def _fill(scene: Scene, fleet: Fleet, rows: tuple[InstanceRow, ...]) -> Fleet:
     well = [row for row in rows if row.condemned and scene.see(row).healthy][:missing]
     pardoned = {row.id for row in well}
     rows = tuple(replace(row, condemned="", condemned_at=0.0) if row.id in pardoned else row for row in rows)
-    tries = sorted(_tries_after(scene, row) for row in rows if row.condemned_at == scene.now)
+    before = {row.id for row in sound(fleet.instances)}
+    tries = sorted(_tries_after(scene, row) for row in rows if row.condemned and row.id in before)
     counts = [*tries, *[0] * missing][: missing - len(well)]
     return replace(fleet, instances=rows + tuple(scene.row(fleet.variant.name, count) for count in counts))
 
