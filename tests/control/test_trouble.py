@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from control.gateways import until
-from control.plane import Plane, ids
+from control.plane import RULES, Plane, ids
 from control.values import variant
 from polyport.control import reconcile, routes
 from polyport.domain.endpoints import Endpoint, Status
@@ -183,12 +183,9 @@ def test_a_container_that_exits_leaves_the_tables_and_comes_back(run: Callable[.
     run(body)
 
 
-def test_what_gateways_cannot_reach_is_asked_at_once(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report from a gateway does not wait for the next ping."""
-    from control import plane as plane_module
-
-    patient = msgspec.structs.replace(plane_module.RULES, ping_interval=1000.0, unhealthy_after=1)
-    monkeypatch.setattr(plane_module, "RULES", patient)
+def test_what_gateways_cannot_reach_is_asked_at_once(run: Callable[..., None]) -> None:
+    """A report from a gateway does not wait for the next ping, and one failed ping confirms it."""
+    patient = msgspec.structs.replace(RULES, ping_interval=1000.0, unhealthy_after=3)
 
     async def body(plane: Plane) -> None:
         await plane.create(variant())
@@ -197,7 +194,7 @@ def test_what_gateways_cannot_reach_is_asked_at_once(run: Callable[..., None], m
         plane.gateways[0].send(Unreachable(*ids(row), "one", "refused"))
         await until(lambda: plane.live() == [set()])
 
-    run(body)
+    run(body, rules=patient)
 
 
 def test_lost_hints_only_make_it_slower(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
