@@ -140,6 +140,8 @@ class Preparer:
         self.open = asyncio.Event()
         self.open.set()
         self.resolving = 0
+        #: How often images were looked for.
+        self.resolved = 0
         #: Variants whose data never arrives.
         self.stuck: set[str] = set()
         self.preparing: set[str] = set()
@@ -149,6 +151,7 @@ class Preparer:
         self.resolving += 1
         await self.open.wait()
         self.resolving -= 1
+        self.resolved += 1
         if self.resolve_error:
             raise self.resolve_error
         for spec in variant.containers:
