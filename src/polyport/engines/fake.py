@@ -23,6 +23,8 @@ __all__ = ["FakeEngine", "Machine", "Script"]
 
 #: Real seconds after which `FakeEngine.changed` returns anyway: the clock alone may have changed things.
 _HINT_INTERVAL = 0.1
+#: The same where nothing has a script: only what ended by a signal is started again later.
+_QUIET_INTERVAL = 1.0
 
 _shared = Machine(answers=True)
 
@@ -77,7 +79,7 @@ class FakeEngine:
     async def changed(self) -> None:
         """After a verb or a `Machine.kill`, or a moment later: time itself changes things here."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_HINT_INTERVAL):
+            async with asyncio.timeout(_HINT_INTERVAL if self._machine.scripts else _QUIET_INTERVAL):
                 await self._changed.wait()
         self._changed.clear()
 
@@ -112,8 +114,12 @@ class FakeEngine:
         return [process for running in self._settled().values() for process in running.processes.values()]
 
     def _find(self, instance_id: str, hostname: str) -> Process | None:
-        running = self._settled().get(instance_id)
-        return running.processes.get(hostname) if running else None
+        """Only this one lives through what was due: pings are many, and so are instances."""
+        now, running = self._machine.clock(), self._machine.homes[self._home].get(instance_id)
+        if running is None or running.gone(now):
+            return None
+        running.settle(now)
+        return running.processes.get(hostname)
 
     def _make(self, container: Container) -> Process:
         return Process(container, self._machine, 0 if self._machine.answers else next(self._machine.ports))
