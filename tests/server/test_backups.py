@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import os
+import re
 import sqlite3
 import stat
 import tarfile
@@ -167,10 +168,8 @@ def broken_archives(file: Path) -> Iterator[tuple[str, bytes]]:
         "one byte of the database, checksum of the compression right",
         gzip.compress(plain[:at] + bytes([plain[at] ^ 1]) + plain[at + 1 :]),
     )
-    yield (
-        "a newer revision",
-        gzip.compress(plain.replace(b'"revision": "', b'"revision": "9'[:13] + b"9", 1)[: len(plain)]),
-    )
+    newer = re.sub(rb'"revision": "0', b'"revision": "9', plain, count=1)
+    yield "a newer revision", gzip.compress(newer)
     yield "an unknown format", gzip.compress(plain.replace(b'"format": 1', b'"format": 7'))
     yield "a file that would leave the home", gzip.compress(plain.replace(b"secret.key", b"../secrets"))
 

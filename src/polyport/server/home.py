@@ -56,7 +56,8 @@ def lock(settings: Settings) -> IO[str]:
         file.close()
         raise UsageError(
             f"The home folder {settings.home} is in use by {holder}. "
-            "Stop that server, or choose another home with --home or POLYPORT_HOME."
+            "Stop that server, let this one take over from it with --replace, or choose another home with --home or "
+            "POLYPORT_HOME."
         ) from error
     # Control inherits it: two of them never run on one home, even when a launcher was killed.
     os.set_inheritable(file.fileno(), True)
