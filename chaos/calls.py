@@ -23,7 +23,10 @@ class Call(msgspec.Struct, frozen=True, array_like=True):
     began: float
     ended: float
     outcome: str
+    #: What was wrong.
     text: str = ""
+    #: The model that answered last.
+    by: str = ""
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -48,9 +48,10 @@ class Caller:
 
     def _call(self, name: str, *, slow: bool) -> Call:
         body = f"{name} hold={HOLD}".encode() if slow else name.encode()
-        outcome, text, began = OK, "", time.monotonic()
+        outcome, text, by, began = OK, "", "", time.monotonic()
         try:
             answer = self._send(self._endpoint, body)
+            by = answer.rpartition(b"|")[2].decode(errors="replace")
             if not answer.startswith(body + b"|"):
                 outcome, text = WRONG, answer[:200].decode(errors="replace")
         except ClientError as error:
@@ -59,7 +60,7 @@ class Caller:
             outcome, text = CONNECTION, f"{type(error).__name__}: {error}"
         except Exception as error:  # noqa: BLE001  whatever a client can see counts
             outcome, text = type(error).__name__, str(error)
-        return Call(name, self._endpoint, began, time.monotonic(), outcome, text)
+        return Call(name, self._endpoint, began, time.monotonic(), outcome, text, by)
 
 
 def by_sdk(url: str) -> Callable[[str, bytes], bytes]:
