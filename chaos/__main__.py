@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
         "--seconds", type=float, default=float(os.environ.get("CHAOS_SECONDS", "120")), help="of the mix (120)"
     )
     made.add_argument("--seed", type=int, default=0, help="of all chances; the same seed is the same schedule")
+    made.add_argument("--strict", action="store_true", help="exit with 1 also when a limit of time is missed")
     made.add_argument("--folder", type=Path, default=FOLDER, help="results.json and logs are written there (.chaos)")
     made.add_argument(
         "--docs", action="store_true", help="only write the figures of results.json into docs/reliability.md"
@@ -67,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(
             f"The same again: python -m chaos --seed {seed} --scenario {' '.join(given.scenario)}", highlight=False
         )
-    return 1 if broken else 0
+    return 1 if broken or (given.strict and any(one.slow for one in results)) else 0
 
 
 def _times(given: argparse.Namespace, one: Scenario) -> int:

@@ -301,7 +301,7 @@ class Ground:
         stages: dict[str, Counter[str]] = {}
         for path in (self.home / "logs").rglob("*.log*"):
             stage = stages.setdefault(path.name.partition(".log")[0], Counter())
-            stage.update(re.findall(r" got (\S+)", path.read_text(errors="replace")))
+            stage.update(re.findall(r" got (\S+)\.$", path.read_text(errors="replace"), re.MULTILINE))
         for stage in stages.values():
             most |= stage
         return most

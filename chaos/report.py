@@ -34,6 +34,8 @@ def show(report: Report, console: Console) -> None:
     for one in report.results:
         for sentence in one.broken:
             console.print(f"{one.scenario}: {sentence}", style="red", markup=False, highlight=False)
+        for sentence in one.slow:
+            console.print(f"{one.scenario}: {sentence}", style="yellow", markup=False, highlight=False)
     for what in report.skipped:
         console.print(f"not done: {what}", markup=False, highlight=False)
 
@@ -53,6 +55,9 @@ def block(report: Report) -> str:
     kept = sum(not one.broken for one in report.results)
     lines += ["", f"Promises kept in {kept} of {len(report.results)} scenarios."]
     lines += [f"- {one.scenario}: {_plain(sentence)}" for one in report.results for sentence in one.broken]
+    lines += [
+        f"- {one.scenario}, slower than its target: {sentence}" for one in report.results for sentence in one.slow
+    ]
     return "\n".join(lines)
 
 

@@ -20,8 +20,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """A body is ``id`` or ``id hold=SECONDS``, and what earlier containers added."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        # One write, so that lines of threads do not mix: each call may be got once.
-        os.write(1, b"got " + body.split(b"|")[0].split(b" ")[0] + b"\n")
+        # One write, so that lines of threads do not mix; with an end, so that half a line is no other call's.
+        os.write(1, b"got " + body.split(b"|")[0].split(b" ")[0] + b".\n")
         if b" hold=" in body:
             time.sleep(float(body.partition(b" hold=")[2].split(b"|")[0]))
         self._answer(body + b"|" + NAME.encode())
