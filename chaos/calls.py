@@ -45,7 +45,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Of all calls of a run. ``excused`` counts by fault and outcome; ``broken`` are those that should not have failed."""
+    """Of all calls of a run. ``excused`` counts by fault and outcome; ``broken`` should not have failed."""
 
     calls: int
     excused: dict[str, int]
