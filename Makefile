@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-containers check format fuzz bench bench-peers bench-endpoints docs lock clean
+.PHONY: help setup demo test test-all test-containers check format fuzz chaos bench bench-endpoints bench-peers docs lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,7 @@ check: $(READY)  ## ruff, mypy (strict) and the contracts between rooms
 	$(BIN)/mypy
 	$(BIN)/mypy bench
 	$(BIN)/mypy fuzz
+	$(BIN)/mypy chaos
 	$(BIN)/lint-imports
 
 format: $(READY)  ## rewrites the files as `make check` wants them
@@ -44,6 +45,9 @@ format: $(READY)  ## rewrites the files as `make check` wants them
 
 fuzz: $(READY)  ## what strangers may send, changed by chance and by what it reaches in the code; about a minute
 	$(BIN)/python -m fuzz
+
+chaos: $(READY)  ## kills, stops and starves a real server under load; a few minutes, CHAOS_SECONDS of them at random
+	$(BIN)/python -m chaos
 
 bench: $(READY)  ## Polyport beside nginx, HAProxy and Envoy: table, JSON and picture in .bench
 	$(BIN)/python -m bench
@@ -64,4 +68,4 @@ lock: $(READY)  ## resolves the locked dependencies again
 		pyproject.toml --group dev --constraint requirements/base.txt --output-file requirements/dev.txt
 
 clean:  ## removes what the targets above made
-	rm -rf $(VENV) .bench .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .bench .chaos .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist

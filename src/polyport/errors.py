@@ -65,6 +65,10 @@ class StoreError(PolyportError):
     """The database cannot be used: newer than this program, damaged, or locked by another."""
 
 
+class DiskFull(StoreError):
+    """A write did not find room; the database is as it was."""
+
+
 class StaleWrite(PolyportError):
     """A compare-and-swap lost: the row was written in between. Read it again and decide again."""
 

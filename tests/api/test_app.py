@@ -16,7 +16,7 @@ from polyport.api import app, ineffective
 from polyport.api.operations import OPERATIONS
 from polyport.aws import service
 from polyport.domain.access import AccessTable
-from polyport.errors import StoreError
+from polyport.errors import DiskFull, StoreError
 
 JSON = [(b"content-type", b"application/x-amz-json-1.1")]
 
@@ -179,6 +179,18 @@ def test_an_unusable_database_is_a_503(plane, sagemaker, monkeypatch, caplog):
     text = refusal(sagemaker.describe_model, "ServiceUnavailable", 503, ModelName="m")
     assert "damaged" not in text
     assert "the file is damaged" in caplog.text
+
+
+def test_a_full_disk_is_a_503_that_says_that_nothing_was_changed(plane, sagemaker, monkeypatch):
+    """Rule: who is told so may simply try again."""
+
+    async def full(*_):
+        raise DiskFull("no room")
+
+    monkeypatch.setattr(plane.store, "add_model", full)
+    request = {"ModelName": "m", "PrimaryContainer": {"Image": "first:1"}}
+    text = refusal(sagemaker.create_model, "ServiceUnavailable", 503, **request)
+    assert "is full. Nothing was changed" in text
 
 
 @pytest.mark.parametrize(("ready", "status"), [(True, 200), (False, 503)])

@@ -64,3 +64,19 @@ def test_links_between_pages_lead_somewhere() -> None:
         (page.name, target) for page, target in links if "://" not in target and not (page.parent / target).exists()
     ]
     assert broken == []
+
+
+def test_every_promise_names_a_test_or_a_scenario_that_there_is() -> None:
+    """docs/reliability.md: a promise that nothing shows is none."""
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    rows = [line for line in page[: page.index("## Figures")].splitlines() if line.startswith("| ")][1:]
+    scenarios = set(re.findall(r'Scenario\(\s*"([a-z-]+)"', (ROOT / "chaos" / "scenarios.py").read_text()))
+    assert len(rows) > 15
+    for row in rows:
+        shown = row.rpartition(" | ")[2]
+        tests = re.findall(r"`(tests/\S+\.py)::(\w+)`", shown)
+        named = re.findall(r"scenario `([a-z-]+)`", shown)
+        assert tests or named, row
+        assert set(named) <= scenarios, row
+        for file, name in tests:
+            assert re.search(rf"^def {name}\(", (ROOT / file).read_text(), re.MULTILINE), (file, name)

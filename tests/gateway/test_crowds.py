@@ -172,12 +172,12 @@ def test_a_worker_whose_port_was_closed_under_it_ends_to_be_started_anew(lab: La
     lab.control.publish(version=1)
 
     async def serve() -> None:
-        made = worker.Worker(lab.options(0), asyncio.get_running_loop(), worker.bind("127.0.0.1", 0))
+        made = worker.Worker(lab.options(0), asyncio.get_running_loop(), (worker.bind("127.0.0.1", 0),))
         running = asyncio.create_task(made.run())
-        while made._server is None:  # noqa: ASYNC110  another's doing
+        while not made._servers:  # noqa: ASYNC110  another's doing
             await asyncio.sleep(0.01)
         # As uvloop does it.
-        made._server.close()
+        made._servers[0].close()
         await running
 
     with pytest.raises(OSError, match="too many open files"):

@@ -373,6 +373,52 @@ def test_sigterm_lets_calls_finish_and_ends_with_status_0(site: Site) -> None:
     assert site.process.wait(DEADLINE) == 0
 
 
+def test_a_worker_that_is_replaced_lets_clients_use_their_connections_once_more(lab: Lab, port: int) -> None:
+    """A client may be about to call just then: it is answered, and told that the connection ends. One that stays idle
+    is closed after some seconds."""
+    site = Site(lab, port)
+    with site.connect() as idle, site.connect() as about_to_call:
+        for one in (idle, about_to_call):
+            one.sendall(invoke("single", b"before"))
+            assert Reply(one.recv(65536)).body == b"before"
+        site.process.send_signal(signal.SIGUSR2)
+        wait_for(lambda: refuses(port), "the port to be left")
+        about_to_call.sendall(invoke("single", b"after"))
+        reply = Reply(read_all(about_to_call))
+        assert (reply.body, reply.headers["connection"]) == (b"after", "close")
+        assert idle.recv(10) == b""
+    assert site.process.wait(DEADLINE) == 0
+
+
+def refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), DEADLINE).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_connections_outlive_a_killed_worker_in_the_queue_of_a_socket_that_its_parent_keeps(
+    lab: Lab, port: int
+) -> None:
+    """They are served by the worker that gets the same socket."""
+    container = lab.container()
+    lab.control.publish(endpoint("single", variant(instance("s", container))), version=1)
+    with bind("127.0.0.1", port) as kept:
+        kept.set_inheritable(True)
+        line = command(lab.options(port, listeners=(kept.fileno(),)))
+        first = subprocess.Popen(line, pass_fds=(kept.fileno(),), stderr=subprocess.DEVNULL)
+        lab.processes.append(first)
+        wait_for(lambda: lab.control.of(Acknowledge), "the acknowledgement")
+        first.kill()
+        first.wait()
+        with socket.create_connection(("127.0.0.1", port), DEADLINE) as client:
+            client.settimeout(DEADLINE)
+            client.sendall(invoke("single", b"patience"))
+            lab.processes.append(subprocess.Popen(line, pass_fds=(kept.fileno(),), stderr=subprocess.DEVNULL))
+            assert Reply(client.recv(65536)).body == b"patience"
+
+
 def test_sigterm_waits_no_longer_than_its_limit(lab: Lab, port: int) -> None:
     """Then what is left is broken off."""
     site = Site(lab, port, drain_timeout=0.2)
@@ -445,7 +491,7 @@ def test_a_worker_whose_channel_fails_ends_to_be_started_anew(lab: Lab, monkeypa
 
     async def work() -> None:
         with bind("127.0.0.1", 0) as listener:
-            await Worker(lab.options(0), asyncio.get_running_loop(), listener).run()
+            await Worker(lab.options(0), asyncio.get_running_loop(), (listener,)).run()
 
     monkeypatch.setattr(Channel, "run", fail)
     with pytest.raises(RuntimeError, match="a mistake of ours"):

@@ -44,9 +44,9 @@ def report() -> None:
     print(json.dumps(state), flush=True)
 
 
-async def serve(options: Options, listener: socket.socket) -> None:
+async def serve(options: Options, listeners: tuple[socket.socket, ...]) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, report)
-    await original(options, listener)
+    await original(options, listeners)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic.config import Config
 
 from polyport import store
-from polyport.errors import StoreError
+from polyport.errors import DiskFull, StoreError
 from polyport.store import database, migrations, schema
 from store.values import OWNER, make_model
 
@@ -115,7 +115,7 @@ def test_a_file_that_is_no_database_is_refused_with_advice(file):
     """Rule: the file is not overwritten, and the text says what to do."""
     content = b"this is not a database, whatever its name says" * 40
     file.write_bytes(content)
-    with pytest.raises(StoreError, match=r"polyport\.db is not a usable database .* Move the file away"):
+    with pytest.raises(StoreError, match=r"polyport\.db is not a usable database .* move the file away"):
         open_and_close(file)
     assert file.read_bytes() == content
 
@@ -126,8 +126,65 @@ def test_a_damaged_database_is_refused_with_advice(file):
     content = bytearray(file.read_bytes())
     content[4096:8192] = b"\xa5" * 4096
     file.write_bytes(content)
-    with pytest.raises(StoreError, match="Move the file away"):
+    with pytest.raises(StoreError, match="move the file away"):
         open_and_close(file)
+
+
+def test_an_emptied_database_with_rows_in_its_log_is_refused(file):
+    """Rule: SQLite takes an empty file for a new database and throws the log away; nothing is recreated silently."""
+    open_and_close(file)
+    log = file.with_name("polyport.db-wal")
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE t (a)")
+        kept = log.read_bytes()
+    assert kept
+    file.write_bytes(b"")
+    log.write_bytes(kept)
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"missing or empty.*polyport restore"):
+            open_and_close(file)
+        assert log.read_bytes() == kept
+        file.unlink(missing_ok=True)
+
+
+def test_a_torn_database_is_refused_with_the_way_back(file):
+    """Rule: a file that was cut short is noticed at the start; the text names it and `polyport restore`."""
+    open_and_close(file)
+    content = file.read_bytes()
+    for size in (100, 4096, len(content) // 2, len(content) - 512):
+        file.write_bytes(content[:size])
+        with pytest.raises(StoreError, match=r"polyport\.db .*polyport restore BACKUP --force"):
+            open_and_close(file)
+        assert file.stat().st_size == size
+
+
+def test_a_write_that_finds_no_room_changes_nothing(file):
+    """Rule: a full disk fails the write as a whole, and only it; with room again, all goes on."""
+
+    async def main():
+        opened = store.Store(store.sqlite_url(file))
+        await opened.open()
+        await opened.add_model(make_model("before"))
+        async with opened._database.writing() as connection:
+            pages = (await connection.execute(sa.text("PRAGMA page_count"))).scalar()
+            await connection.execute(sa.text(f"PRAGMA max_page_count={pages}"))
+        failed = None
+        for number in range(100):
+            try:
+                await opened.add_model(make_model(f"m{number}"), {"key": "x" * 200})
+            except DiskFull as error:
+                failed = error
+                break
+        assert "nothing was changed" in str(failed)
+        held = [f"m{n}" for n in range(number) if await opened.get_model(OWNER, f"m{n}")]
+        assert held == [f"m{n}" for n in range(number)]
+        assert await opened.get_model(OWNER, f"m{number}") is None
+        async with opened._database.writing() as connection:
+            await connection.execute(sa.text("PRAGMA max_page_count=1000000"))
+        await opened.add_model(make_model("after"))
+        await opened.close()
+
+    asyncio.run(main())
 
 
 def test_a_folder_that_does_not_exist_is_refused_with_advice(tmp_path):

@@ -19,7 +19,7 @@ from polyport.api.context import Context
 from polyport.api.permissions import Need
 from polyport.aws import dispatch, faults, protocols, render, service, validate, wire
 from polyport.aws.wire import MAX_BODY, Head, Response
-from polyport.errors import ApiError, StoreError
+from polyport.errors import ApiError, DiskFull, StoreError
 from polyport.telemetry.audit import Record
 
 #: How headers begin that the gateway adds.
@@ -132,6 +132,8 @@ class _Exchange:
         if isinstance(raised, StoreError):
             log.error("request %s: %s", self._request_id, raised)
             text = f"The database cannot be used; see the log of {self._request_id}."
+            if isinstance(raised, DiskFull):
+                text = "The disk that holds Polyport's home is full. Nothing was changed; try again when there is room."
             return ApiError("ServiceUnavailable", text, 503)
         log.error("request %s (%s) failed", self._request_id, self._call.subject, exc_info=raised)
         return faults.internal_failure(self._request_id)

@@ -8,6 +8,7 @@ import typer
 import polyport
 from polyport.cli import alarm, console, endpoints, image
 from polyport.cli.access import key, policy, principals
+from polyport.cli.backup import backup, restore
 from polyport.cli.demo import demo
 from polyport.cli.doctor import doctor
 from polyport.cli.serve import serve
@@ -24,6 +25,8 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(demo)
 app.command()(doctor)
+app.command()(backup)
+app.command()(restore)
 app.add_typer(image.app, name="image")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(alarm.app, name="alarm")

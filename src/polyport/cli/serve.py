@@ -26,6 +26,10 @@ def serve(
     engine: Annotated[str | None, _flag("engine")] = None,
     tls_cert: Annotated[Path | None, _flag("tls_cert")] = None,
     tls_key: Annotated[Path | None, _flag("tls_key")] = None,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Take over from the server that runs on the home, if one does: no call fails."),
+    ] = False,
 ) -> None:
     """Serve SageMaker's hosting API on one port until Ctrl-C.
 
@@ -37,7 +41,8 @@ def serve(
     given = {name: value for name, value in flags.items() if value is not None}
     loaded = catalog.settle(settings.load(given, os.environ))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    launcher.serve(loaded, lambda url, is_open: _announce(loaded, url, is_open=is_open))
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    launcher.serve(loaded, lambda url, is_open: _announce(loaded, url, is_open=is_open), replace=replace)
 
 
 def _announce(loaded: settings.Settings, url: str, *, is_open: bool) -> None:

@@ -42,6 +42,8 @@ Report = Callable[[str, str, str], object]
 #: Control closes a connection that was idle for 5 seconds. Ours is closed before (see `Pool.sweep`): a request that
 #: meets control's closing on its way may not be sent again.
 CONTROL_IDLE_SWEEPS = 2
+#: Seconds that a client has to use an idle connection once more, before a worker that is replaced closes it.
+LEAVING_SWEEPS = 5
 #: Seconds between two reports of the same container.
 REPORT_INTERVAL = 1.0
 
@@ -81,6 +83,8 @@ class Gateway:
         self.index = routes.empty()
         #: No new connections, no further requests: the process is about to end.
         self.is_draining = False
+        #: For how long a connection may be idle then, in sweeps.
+        self.idle_sweeps = 0
         self.on_idle: Callable[[], object] = lambda: None
         self._open_pool = open_pool
         self._report = report
@@ -248,9 +252,14 @@ class Gateway:
         if self.access_log is not None:
             self.access_log.flush()
 
-    def drain(self) -> None:
-        """Finish what is in flight and take nothing more. ``on_idle`` is called when the last client is gone."""
+    def drain(self, *, patiently: bool = False) -> None:
+        """Finish what is in flight and take nothing more. ``on_idle`` is called when the last client is gone.
+
+        ``patiently``: a client whose connection is idle may be about to use it, so it gets one more answer, which tells
+        that the connection ends. Only those that stay quiet are closed.
+        """
         self.is_draining = True
+        self.idle_sweeps = LEAVING_SWEEPS if patiently else 0
         for connection in tuple(self.connections):
             connection.drain()
         if not self.connections:

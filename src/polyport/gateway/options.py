@@ -16,6 +16,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     host: str
     #: Workers share it with SO_REUSEPORT; 0 is for tests, the worker then prints the port it got.
     port: int
+    #: Descriptors of sockets that the parent has bound there and keeps: connections outlive a worker in their queues.
+    #: Empty: the worker binds one itself.
+    listeners: tuple[int, ...] = ()
     #: Files of the certificate, its key, and of those who sign clients' certificates; empty: no TLS, no such demand.
     tls_cert: str = ""
     tls_key: str = ""
@@ -49,12 +52,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     parent: int = 0
 
 
-def from_settings(settings: Settings, *, name: str, channel: str, control: str, parent: int = 0) -> Options:
+def from_settings(
+    settings: Settings, *, name: str, channel: str, control: str, parent: int = 0, listeners: tuple[int, ...] = ()
+) -> Options:
     """The options of one worker. The two paths are Unix sockets; ``parent`` is the process id to die with."""
     return Options(
         name=name,
         host=settings.host,
         port=settings.port,
+        listeners=listeners,
         tls_cert=_path(settings, settings.tls_cert),
         tls_key=_path(settings, settings.tls_key),
         tls_client_ca=_path(settings, settings.tls_client_ca),

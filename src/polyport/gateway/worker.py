@@ -1,7 +1,8 @@
 """The worker process: ``python -m polyport.gateway.worker OPTIONS``, options as JSON.
 
 It opens its port once it has its first table, and is gone with its parent. SIGTERM: no new connections, calls in flight
-are finished, exit status 0.
+are finished, exit status 0. SIGUSR2: the same, when another server takes over its sockets; clients with a connection
+are given the time to notice.
 """
 
 import asyncio
@@ -36,17 +37,18 @@ RESERVED_FILES = 128
 
 
 class Worker:
-    """Puts the parts together and ends them in order. ``listener`` is bound and does not listen yet."""
+    """Puts the parts together and ends them in order. ``listeners`` are bound and do not listen yet."""
 
-    def __init__(self, options: Options, loop: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
+    def __init__(self, options: Options, loop: asyncio.AbstractEventLoop, listeners: tuple[socket.socket, ...]) -> None:
         self._options = options
         self._loop = loop
-        self._listener = listener
+        self._listeners = listeners
         self._heap = Heap()
         self._certificate: Certificate | None = None
         if options.tls_cert:
             self._certificate = Certificate(options.tls_cert, options.tls_key, options.tls_client_ca)
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
+        self._is_leaving = False
         self._ticker: asyncio.TimerHandle | None = None
         self._has_table = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -67,6 +69,11 @@ class Worker:
 
     def stop(self) -> None:
         """Begin to end."""
+        self._stopping.set()
+
+    def leave(self) -> None:
+        """Begin to end, patiently: others serve at the same sockets."""
+        self._is_leaving = True
         self._stopping.set()
 
     async def run(self) -> None:
@@ -98,40 +105,44 @@ class Worker:
         self.gateway.take(table)
         if not self._has_table.is_set():
             # Before the acknowledgement, so that whoever hears of it can already connect.
-            self._listener.listen(BACKLOG)
+            for listener in self._listeners:
+                listener.listen(BACKLOG)
             self._has_table.set()
         return self.gateway.index.version
 
     async def _accept(self) -> None:
         await self._has_table.wait()
-        if self._certificate is None:
-            self._server = await self._loop.create_server(self.gateway.accept, sock=self._listener, backlog=BACKLOG)
-        else:
-            self._server = await self._loop.create_server(
-                self.gateway.accept,
-                sock=self._listener,
-                backlog=BACKLOG,
-                ssl=self._certificate.context(),
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+        context, patience = None, None
+        if self._certificate is not None:
+            context, patience = self._certificate.context(), HANDSHAKE_TIMEOUT
+        for listener in self._listeners:
+            server = await self._loop.create_server(
+                self.gateway.accept, sock=listener, backlog=BACKLOG, ssl=context, ssl_handshake_timeout=patience
             )
-        log.info("%s serves %s:%d", self._options.name, *self._listener.getsockname()[:2])
+            self._servers.append(server)
+        log.info("%s serves %s:%d", self._options.name, *self._listeners[0].getsockname()[:2])
         # What is here now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
 
     async def _drain(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        self.gateway.drain()
+        for server in self._servers:
+            server.close()
+        self.gateway.drain(patiently=self._is_leaving)
+        patience = self._options.drain_timeout
+        if self._is_leaving:
+            # Nobody waits for the port: streams may come to their end, too.
+            patience = max(patience, self._options.stream_timeout)
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._options.drain_timeout):
+            async with asyncio.timeout(patience):
                 await self._idle.wait()
 
     def _close(self) -> None:
         if self._ticker is not None:
             self._ticker.cancel()
         self.gateway.close()
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
 
     def _tick(self) -> None:
         # First, so that a mistake further on does not stop the clock.
@@ -142,7 +153,7 @@ class Worker:
         self._heap.give_back()
         if self._certificate is not None:
             self._certificate.refresh()
-        if self._server is not None and not self._stopping.is_set() and self._listener.fileno() < 0:
+        if self._servers and not self._stopping.is_set() and any(one.fileno() < 0 for one in self._listeners):
             # When files run out, libuv turns clients away by a trick that can fail; uvloop then closes the port for
             # good and says nothing.
             self._failure = OSError("the port was closed: too many open files")
@@ -193,26 +204,37 @@ def follow(parent: int) -> None:
         raise SystemExit(0)
 
 
-async def serve(options: Options, listener: socket.socket) -> None:
-    """Run a worker in this process until SIGTERM or SIGINT."""
+def adopt(descriptors: tuple[int, ...]) -> tuple[socket.socket, ...]:
+    """The sockets that the parent passed on. Raises `OSError`."""
+    found = tuple(socket.socket(fileno=descriptor) for descriptor in descriptors)
+    for one in found:
+        one.setblocking(False)
+    return found
+
+
+async def serve(options: Options, listeners: tuple[socket.socket, ...]) -> None:
+    """Run a worker in this process until SIGTERM, SIGINT or SIGUSR2."""
     loop = asyncio.get_running_loop()
-    worker = Worker(options, loop, listener)
+    worker = Worker(options, loop, listeners)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
+    loop.add_signal_handler(signal.SIGUSR2, worker.leave)
     await worker.run()
 
 
 def run(options: Options) -> int:
     """The process from start to end; returns its exit status."""
+    # Until there is a worker that can leave: the usual answer to it is to die at once.
+    signal.signal(signal.SIGUSR2, lambda *_: sys.exit(0))
     if options.parent:
         follow(options.parent)
     allow_many_files()
     try:
-        listener = bind(options.host, options.port)
+        listeners = adopt(options.listeners) or (bind(options.host, options.port),)
     except OSError as error:
         log.error("cannot listen on %s:%d: %s", options.host, options.port, error.strerror)
         return EXIT_USAGE
-    uvloop.run(serve(options, listener))
+    uvloop.run(serve(options, listeners))
     return 0
 
 

@@ -31,7 +31,7 @@ from polyport.engines.contract import Dependent
 from polyport.errors import EngineError, PolyportError, StoreError, UsageError
 from polyport.server import processes, supplies
 from polyport.server.access import Watcher, is_loopback
-from polyport.server.launcher import EXIT_USAGE
+from polyport.server.children import EXIT_USAGE
 from polyport.server.sockets import sockets
 from polyport.settings import Settings, from_json
 from polyport.store import Store, sqlite_url
@@ -88,6 +88,7 @@ class Control:
         self.audit = _audit_log(settings)
         self.reconciler.publisher.on_refused = self._note_refusals
         self._stopping = asyncio.Event()
+        self._is_leaving = False
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """What ``GET /healthz`` says: whether every gateway worker serves by the latest table, and what is degraded.
@@ -102,14 +103,18 @@ class Control:
             **({"trouble": trouble} if trouble else {}),
             "workers": len(publisher.workers),
             "workers_expected": self.settings.workers,
+            "gateways": sorted(worker.hello.worker for worker in publisher.workers if worker.acknowledged),
             "engine": self.settings.engine,
             "authentication": "none" if self.access.table.is_open else "signatures",
         }
 
     async def run(self) -> None:
-        """Serve until SIGTERM, then stop all instances. Raises `StoreError`."""
+        """Serve until SIGTERM, then stop all instances; or until SIGUSR2, and leave them to the next control. Raises
+        `StoreError`."""
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._stopping.set)
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGUSR2, self._leave)
         await self.store.open()
         unsubscribe = self.store.subscribe(self.reconciler.wake)
         tasks: list[asyncio.Task[None]] = []
@@ -124,8 +129,9 @@ class Control:
             await self.reconciler.publisher.open(meeting.channel)
             meeting.control.unlink(missing_ok=True)
             await self._serve(str(meeting.control))
-            log.info("stopping all instances")
-            await self.reconciler.stop_instances(self.settings.stop_timeout + STOP_MARGIN)
+            if not self._is_leaving:
+                log.info("stopping all instances")
+                await self.reconciler.stop_instances(self.settings.stop_timeout + STOP_MARGIN)
         finally:
             unsubscribe()
             for task in tasks:
@@ -137,6 +143,10 @@ class Control:
             await self.store.close()
             if self.audit is not None:
                 self.audit.close()
+
+    def _leave(self) -> None:
+        self._is_leaving = True
+        self._stopping.set()
 
     async def _load_access(self) -> None:
         await self.access.load()

@@ -13,10 +13,15 @@ from polyport.settings import Settings
 
 #: What fits into a Unix socket's address on every system, less the longest file name used.
 MAX_SOCKET_FOLDER = 80
+#: Where the files of a backup wait until all of them are in their place.
+UNFINISHED_RESTORE = "restore.unfinished"
 
 
-def prepare(settings: Settings) -> None:
-    """Make the home folder and what is always in it. Raises `UsageError` when it cannot be written."""
+def prepare(settings: Settings, *, unfinished: bool = False) -> None:
+    """Make the home folder and what is always in it. Raises `UsageError` when it cannot be written, or when its state
+    is ``unfinished`` and may not be: a restore was broken off, or the database is gone."""
+    if not unfinished:
+        _expect_state(settings.home)
     try:
         if not settings.home.exists():
             # One that is there already is its owner's to close; `polyport doctor` tells.
@@ -51,11 +56,28 @@ def lock(settings: Settings) -> IO[str]:
         file.close()
         raise UsageError(
             f"The home folder {settings.home} is in use by {holder}. "
-            "Stop that server, or choose another home with --home or POLYPORT_HOME."
+            "Stop that server, let this one take over from it with --replace, or choose another home with --home or "
+            "POLYPORT_HOME."
         ) from error
     # Control inherits it: two of them never run on one home, even when a launcher was killed.
     os.set_inheritable(file.fileno(), True)
     return file
+
+
+def _expect_state(folder: Path) -> None:
+    """Half of a backup is no state to start from; and to start with an empty database would end all instances."""
+    if (folder / UNFINISHED_RESTORE).exists():
+        raise UsageError(f"A restore of {folder} was broken off. Do it again: polyport restore BACKUP --force.")
+    database = folder / "polyport.db"
+    if database.exists() and database.stat().st_size:
+        return
+    kept = [path for kind in ("instances", "docker") for path in (folder / "run" / kind).glob("i-*")]
+    if kept:
+        raise UsageError(
+            f"The database {database} is missing or empty, but {len(kept)} instances of endpoints are here. "
+            "Put a backup in its place: polyport restore BACKUP --force. "
+            f"Or, to start anew without these endpoints, remove {kept[0].parent}."
+        )
 
 
 def is_locked(folder: Path) -> bool:

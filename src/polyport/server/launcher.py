@@ -1,7 +1,7 @@
 """`polyport serve`: starts one control process and the gateway workers, and starts again what dies.
 
 It holds no state but the lock and the port. When it is killed, its children go with it and the instances stay; the next
-start adopts them.
+start adopts them. It can hand both over to the next server while calls go on: `handover`.
 """
 
 import asyncio
@@ -10,95 +10,89 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from typing import Any
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import IO, Any
 
 import msgspec
 
+import polyport
 from polyport.errors import UsageError
 from polyport.gateway import options
 from polyport.gateway.tls import Certificate
-from polyport.server import home, sockets
+from polyport.server import children, handover, home, ports, sockets, versions
+from polyport.server.children import Child
 from polyport.settings import Settings, to_json
 
 log = logging.getLogger(__name__)
 
-#: Exit status of a child that cannot work with these settings: starting it again would not help.
-EXIT_USAGE = 78
-#: Seconds before a child that died is started again, by how often it died in short order.
-RESTART_PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
-#: A child that lived for this many seconds has got over its troubles.
-STABLE_AFTER = 30.0
 #: Seconds on top of the configured time-outs that an orderly stop may take.
 STOP_MARGIN = 10.0
+#: Seconds in which a server that takes over must serve; then the older one goes on.
+TAKE_OVER_DEADLINE = 120.0
+#: Seconds that control gets to finish the calls to it before it leaves.
+LEAVE_PATIENCE = 10.0
 
 
-class Child:
-    """One process that is kept running."""
-
-    def __init__(self, name: str, command: list[str], keep_open: tuple[int, ...] = ()) -> None:
-        self.name = name
-        self._command = command
-        self._keep_open = keep_open
-        self.process: asyncio.subprocess.Process | None = None
-
-    def __repr__(self) -> str:
-        return f"<Child {self.name} pid {self.process.pid if self.process else None}>"
-
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Start it, and again whenever it ends. Raises `UsageError` when it says that this is of no use."""
-        deaths = 0
-        while not stopping.is_set():
-            await asyncio.sleep(RESTART_PAUSES[min(deaths, len(RESTART_PAUSES) - 1)])
-            started = time.monotonic()
-            # A session of its own: Ctrl-C in the terminal is for the launcher, which stops things in order.
-            self.process = await asyncio.create_subprocess_exec(
-                *self._command, pass_fds=self._keep_open, start_new_session=True
-            )
-            status = await self.process.wait()
-            if stopping.is_set():
-                return
-            if status == EXIT_USAGE:
-                raise UsageError("")
-            log.warning(
-                "%s (process %d) ended with status %d and is started again", self.name, self.process.pid, status
-            )
-            deaths = 1 if time.monotonic() - started > STABLE_AFTER else deaths + 1
-
-    async def stop(self, patience: float) -> None:
-        """SIGTERM, then SIGKILL after ``patience`` seconds."""
-        process = self.process
-        if process is None or process.returncode is not None:
-            return
-        with suppress(ProcessLookupError):
-            process.terminate()
-            try:
-                async with asyncio.timeout(patience):
-                    await process.wait()
-            except TimeoutError:
-                log.warning("%s does not stop and is killed", self.name)
-                process.kill()
-                await process.wait()
-
-
-async def _stop_all(children: list[Child], patience: float) -> None:
-    await asyncio.gather(*(child.stop(patience) for child in children))
-
-
-def serve(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
+def serve(settings: Settings, on_ready: Callable[[str, bool], None], *, replace: bool = False) -> None:
     """Run until SIGTERM or Ctrl-C. ``on_ready`` gets the URL once everything answers, and whether any credentials are
-    accepted. Raises `UsageError`."""
+    accepted. ``replace``: a server that runs on the home hands over. Raises `UsageError`, `StoreError`."""
     home.prepare(settings)
     _check_tls(settings)
-    # The home before the port: the usual mistake is to start the same server twice, and that is what is said then.
-    with home.lock(settings) as lock, reserve_port(settings.host, settings.port) as reserved:
-        port = reserved.getsockname()[1]
-        url = f"http{'s' if settings.tls_cert else ''}://{_in_url(settings.host)}:{port}"
-        home.sign(lock, url)
-        settings = msgspec.structs.replace(settings, port=port)
-        asyncio.run(_Launcher(settings, lock.fileno(), lambda is_open: on_ready(url, is_open)).run())
+    versions.expect_known(settings.home)
+    with ExitStack() as held:
+        taken = _take_over(settings) if replace and home.is_locked(settings.home) else None
+        lock: IO[str]
+        if taken is not None:
+            held.callback(taken.close)
+            lock = held.enter_context(os.fdopen(taken.lock, "r+", encoding="utf-8"))
+        else:
+            # The home before the port: the usual mistake is to start the same server twice; that is what is said then.
+            lock = held.enter_context(home.lock(settings))
+        listeners = _listeners(settings, taken)
+        for listener in listeners:
+            held.enter_context(listener)
+        settings = msgspec.structs.replace(settings, port=listeners[0].getsockname()[1])
+        if taken is not None:
+            taken.wait_until_free()
+        else:
+            home.sign(lock, _url(settings))
+        kept = versions.keep(settings.home)
+        launcher = _Launcher(settings, lock, listeners, taken, on_ready)
+        try:
+            asyncio.run(launcher.run())
+        finally:
+            if kept is not None and not launcher.has_answered:
+                # Nobody has used the newer tables: the version before can go on with its own.
+                versions.put_back(settings.home, kept)
+
+
+def _take_over(settings: Settings) -> handover.Taken:
+    path = home.socket_folder(settings.home) / handover.FILE_NAME
+    taken = handover.ask(path, handover.Ask(polyport.__version__, settings.engine))
+    if taken is None:
+        raise UsageError(
+            f"The server that uses {settings.home} cannot hand over now: it is starting, ending, or of a version "
+            "without that. Try again, or stop it first."
+        )
+    log.info("taking over from process %d (Polyport %s)", taken.offer.pid, taken.offer.polyport)
+    return taken
+
+
+def _listeners(settings: Settings, taken: handover.Taken | None) -> list[socket.socket]:
+    """The older server's, if it is at the same address, so that no connection in their queues is lost."""
+    if taken is not None:
+        offer = taken.offer
+        if settings.host == offer.host and settings.port in (0, offer.port):
+            return ports.share(taken.listeners, settings.workers)
+        for listener in taken.listeners:
+            listener.close()
+    return ports.share([ports.reserve(settings.host, settings.port)], settings.workers)
+
+
+def _url(settings: Settings) -> str:
+    return f"http{'s' if settings.tls_cert else ''}://{_in_url(settings.host)}:{settings.port}"
 
 
 def _check_tls(settings: Settings) -> None:
@@ -110,54 +104,48 @@ def _check_tls(settings: Settings) -> None:
         raise UsageError("tls_key and tls_client_ca need tls_cert: without a certificate there is no TLS.")
 
 
-def reserve_port(host: str, port: int) -> socket.socket:
-    """A bound, not listening socket that keeps the port ours. Raises `UsageError` when it is taken.
-
-    Workers share the port with SO_REUSEPORT, which would also let a second server of the same user join them unnoticed;
-    so the port is first bound without that option.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            # Binding with SO_REUSEADDR succeeds beside a bound socket that does not listen; listening does not.
-            probe.listen(1)
-            address = probe.getsockname()
-        reserved = socket.socket(family, kind, protocol)
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind(address)
-    except (OSError, OverflowError) as error:
-        raise UsageError(
-            f"Cannot listen on {host}:{port}: {error.strerror if isinstance(error, OSError) else error}. "
-            "Choose another address with --host and --port."
-        ) from error
-    return reserved
-
-
 class _Launcher:
-    def __init__(self, settings: Settings, lock: int, on_ready: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        lock: IO[str],
+        listeners: list[socket.socket],
+        taken: handover.Taken | None,
+        on_ready: Callable[[str, bool], None],
+    ) -> None:
         self._settings = settings
+        self._lock = lock
+        self._listeners = listeners
+        #: What another server passed on, until it is told that we serve.
+        self._taken = taken
         self._on_ready = on_ready
+        self._generation = taken.offer.generation + 1 if taken else 0
+        #: Control has been up: the database may have been used.
+        self.has_answered = False
         control = [sys.executable, "-m", "polyport.server.control", to_json(settings)]
-        self._control = Child("control", control, keep_open=(lock,))
+        self._control = Child("control", control, keep_open=(lock.fileno(),))
+        dealt = ports.deal([listener.fileno() for listener in listeners], settings.workers)
         self._gateways = [
-            Child(f"gateway worker {number}", options.command(self._options(number)))
-            for number in range(settings.workers)
+            Child(f"gateway worker {number}", options.command(self._options(number, mine)), keep_open=mine)
+            for number, mine in enumerate(dealt)
         ]
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._is_handed_over = False
 
-    def _options(self, number: int) -> options.Options:
+    def _name(self, number: int) -> str:
+        """Of a worker. Control hears from the older server's at the same time."""
+        return f"{self._generation}.{number}" if self._generation else str(number)
+
+    def _options(self, number: int, listeners: tuple[int, ...]) -> options.Options:
         meeting = sockets.sockets(self._settings.home)
         return options.from_settings(
             self._settings,
-            name=str(number),
+            name=self._name(number),
             channel=str(meeting.channel),
             control=str(meeting.control),
             parent=os.getpid(),
+            listeners=listeners,
         )
 
     async def run(self) -> None:
@@ -165,14 +153,14 @@ class _Launcher:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ask_to_stop)
         runs = [asyncio.create_task(child.run(self._stopping)) for child in (self._control, *self._gateways)]
-        ready = asyncio.create_task(self._announce())
+        ready = asyncio.create_task(self._begin())
         stop = asyncio.create_task(self._stopping.wait())
         try:
-            await asyncio.wait([*runs, stop], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*runs, ready, stop], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stopping.set()
             ready.cancel()
-            await self._stop()
+            await self._end()
             for task in (*runs, stop, ready):
                 task.cancel()
             results = await asyncio.gather(*runs, stop, ready, return_exceptions=True)
@@ -180,20 +168,110 @@ class _Launcher:
             if isinstance(result, Exception):
                 raise result
 
+    async def _begin(self) -> None:
+        """Until everything answers, then until the home is handed over."""
+        deadline = TAKE_OVER_DEADLINE if self._taken else None
+        try:
+            async with asyncio.timeout(deadline):
+                facts = await self._wait_until_ready()
+        except TimeoutError as error:
+            raise UsageError("The server does not get ready; the one before it goes on.") from error
+        path = home.socket_folder(self._settings.home) / handover.FILE_NAME
+        with handover.listen(path) as door:
+            if self._taken is not None:
+                home.sign(self._lock, _url(self._settings))
+                self._taken.confirm()
+                self._taken = None
+            self._on_ready(_url(self._settings), facts.get("authentication") == "none")
+            while not self._is_handed_over:
+                await self._meet(door)
+        self._stopping.set()
+
     def _ask_to_stop(self) -> None:
         if self._stopping.is_set():
             self._hurry.set()
-        else:
+        elif self._taken is None:
             log.info("stopping: calls in flight are finished, then the instances are stopped (once more: at once)")
         self._stopping.set()
 
-    async def _stop(self) -> None:
-        """Gateways first, so that no call loses its container; control then stops the instances."""
-        drain = self._settings.invocation_timeout + STOP_MARGIN
-        await self._unless_in_a_hurry(_stop_all(self._gateways, drain))
-        await self._unless_in_a_hurry(_stop_all([self._control], self._settings.stop_timeout + STOP_MARGIN))
+    # --- handing over
+
+    async def _meet(self, door: socket.socket) -> None:
+        """One server that asks."""
+        loop = asyncio.get_running_loop()
+        connection, _ = await loop.sock_accept(door)
+        connection.setblocking(False)
+        with connection:
+            message = handover.decode(await self._hear(connection))
+            if not isinstance(message, handover.Ask):
+                return
+            if message.engine != self._settings.engine:
+                reason = f"its engine is {self._settings.engine}, not {message.engine}; stop it first"
+                with suppress(OSError):
+                    await loop.sock_sendall(connection, handover.encode(handover.Refusal(reason)))
+                return
+            await self._hand_over(connection, message)
+
+    async def _hand_over(self, connection: socket.socket, ask: handover.Ask) -> None:
+        settings = self._settings
+        offer = handover.Offer(
+            polyport=polyport.__version__,
+            pid=os.getpid(),
+            host=settings.host,
+            port=settings.port,
+            generation=self._generation,
+        )
+        log.info("handing over to Polyport %s", ask.polyport)
+        try:
+            handover.send_offer(connection, offer, self._lock.fileno(), self._listeners)
+            await self._control.pause(LEAVE_PATIENCE, signal.SIGUSR2)
+            await asyncio.get_running_loop().sock_sendall(connection, handover.encode(handover.Free()))
+            answer = handover.decode(await self._hear(connection))
+        except OSError:
+            answer = None
+        if isinstance(answer, handover.Ready):
+            self._is_handed_over = True
+            return
+        log.warning("the other server has not taken over; this one goes on")
+        # Whatever keeps control from it: calls go on.
+        self._control.is_needed = True
+        self._control.resume()
+
+    async def _hear(self, connection: socket.socket) -> bytes:
+        try:
+            return await asyncio.get_running_loop().sock_recv(connection, handover.MAX_MESSAGE)
+        except OSError:
+            return b""
+
+    # --- the end
+
+    async def _end(self) -> None:
+        if self._is_handed_over:
+            log.info("another server has taken over; calls in flight are finished")
+            # The lock and the port are the other one's now.
+            self._lock.close()
+            self._let_go_of_port()
+            patience = max(self._settings.stream_timeout, self._settings.invocation_timeout) + STOP_MARGIN
+            await self._unless_in_a_hurry(children.stop_all(self._gateways, patience, signal.SIGUSR2))
+        elif self._taken is not None:
+            log.info("the server before this one goes on")
+            await self._control.stop(LEAVE_PATIENCE, signal.SIGUSR2)
+        else:
+            await self._stop()
         for child in (*self._gateways, self._control):
             await child.stop(0)
+
+    def _let_go_of_port(self) -> None:
+        """Before the workers do: a socket that stays open would take connections that nobody serves."""
+        for listener in self._listeners:
+            listener.close()
+
+    async def _stop(self) -> None:
+        """Gateways first, so that no call loses its container; control then stops the instances."""
+        self._let_go_of_port()
+        drain = self._settings.invocation_timeout + STOP_MARGIN
+        await self._unless_in_a_hurry(children.stop_all(self._gateways, drain))
+        await self._unless_in_a_hurry(children.stop_all([self._control], self._settings.stop_timeout + STOP_MARGIN))
 
     async def _unless_in_a_hurry(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -203,25 +281,37 @@ class _Launcher:
             one.cancel()
         await asyncio.gather(task, hurry, return_exceptions=True)
 
-    async def _announce(self) -> None:
-        while (facts := await asyncio.to_thread(self._ask)) is None:  # noqa: ASYNC110  another process's event
-            await asyncio.sleep(0.05)
-        self._on_ready(facts.get("authentication") == "none")
+    # --- the beginning
 
-    def _ask(self) -> dict[str, Any] | None:
-        """What control says of its health once all is ready: every worker serves. It is asked on its own socket, for
-        which no certificate is needed."""
-        meeting = sockets.sockets(self._settings.home)
-        try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(2)
-                connection.connect(str(meeting.control))
-                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: control\r\nConnection: close\r\n\r\n")
-                answer = b"".join(iter(lambda: connection.recv(65536), b""))
-        except OSError:
-            return None
-        head, _, body = answer.partition(b"\r\n\r\n")
-        return msgspec.json.decode(body, type=dict[str, Any]) if head.startswith(b"HTTP/1.1 200 ") else None
+    async def _wait_until_ready(self) -> dict[str, Any]:
+        while True:
+            status, facts = await asyncio.to_thread(_ask_health, sockets.sockets(self._settings.home).control)
+            self.has_answered |= status != 0
+            if status == 200 and self._taken is None:
+                return facts
+            # While two servers' workers are connected, those of the older one may not understand our tables.
+            if self._taken is not None and {*map(self._name, range(self._settings.workers))} <= {
+                *facts.get("gateways", ())
+            }:
+                return facts
+            await asyncio.sleep(0.05)
+
+
+def _ask_health(path: Path) -> tuple[int, dict[str, Any]]:
+    """What control says of its health, on its own socket, for which no certificate is needed; 0: it does not answer."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(2)
+            connection.connect(str(path))
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: control\r\nConnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    except OSError:
+        return 0, {}
+    head, _, body = answer.partition(b"\r\n\r\n")
+    try:
+        return int(head.split(b" ", 2)[1]), msgspec.json.decode(body, type=dict[str, Any])
+    except (IndexError, ValueError):
+        return 0, {}
 
 
 def _in_url(host: str) -> str:

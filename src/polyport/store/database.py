@@ -13,7 +13,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from polyport.errors import StoreError
+from polyport.errors import DiskFull, StoreError
 from polyport.store import schema
 
 #: Seconds that a write waits for another process's write.
@@ -90,39 +90,70 @@ class Database:
         except exc.IntegrityError:
             raise  # the caller knows what it means
         except exc.DBAPIError as error:
-            raise StoreError(explain(str(self._url.database), str(error.orig))) from error
+            raise explained(str(self._url.database), error.orig) from error
         except exc.TimeoutError as error:
             raise StoreError(f"The database {self._url.database} is overloaded: {error}") from error
 
 
 REPAIR = (
-    "Move the file away to start with an empty database, or put a backup in its place "
-    "(with the -wal and -shm files beside it moved away too)."
+    "Put a backup in its place: polyport restore BACKUP --force. Or, to start with an empty database, move the file "
+    "away, and the -wal and -shm files beside it too."
 )
 
 
-def explain(database: str, reason: str) -> str:
+def explain(database: str, error: BaseException | None) -> str:
     """What a user can do about an error of the database driver."""
+    reason = str(error)
     if "not a database" in reason or "malformed" in reason:
         return f"{database} is not a usable database ({reason}). {REPAIR}"
     if "unable to open" in reason or "readonly" in reason:
         return f"The database {database} cannot be opened for writing ({reason}). Check its folder's permissions."
     if "locked" in reason:
         return f"The database {database} is locked by another program. Stop it, and try again."
+    if _is_full(reason):
+        return f"The disk with the database {database} is full, or fails ({reason}): nothing was changed. Make room."
     return f"The database {database} cannot be used: {reason}"
+
+
+def explained(database: str, error: BaseException | None) -> StoreError:
+    """The error as the store raises it."""
+    kind = DiskFull if _is_full(str(error)) else StoreError
+    return kind(explain(database, error))
+
+
+def one_line(damage: str) -> str:
+    """What SQLite's checks found, for a message."""
+    return " ".join(damage.removeprefix("*** in database main ***").split())
+
+
+def _is_full(reason: str) -> bool:
+    # The log's index, which is memory-mapped, has no error of its own for a full disk.
+    return "disk is full" in reason or "disk I/O error" in reason
 
 
 def _inspect(database: str) -> None:
     """Raises `StoreError` unless the file can be opened, or made, and is a sound database."""
+    _expect_not_torn(Path(database))
     try:
         with closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT)) as connection:
             damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if damage == "ok":
                 _use_write_ahead_log(connection)
     except sqlite3.Error as error:
-        raise StoreError(explain(database, str(error))) from error
+        raise explained(database, error) from error
     if damage != "ok":
-        raise StoreError(f"The database {database} is damaged ({damage}). {REPAIR}")
+        raise StoreError(f"The database {database} is damaged ({one_line(damage)}). {REPAIR}")
+
+
+def _expect_not_torn(path: Path) -> None:
+    """An empty file is a new database to SQLite, which throws away the log beside it: all rows would be gone silently.
+    Raises `StoreError`."""
+    log = path.with_name(path.name + "-wal")
+    try:
+        if log.stat().st_size and (not path.exists() or not path.stat().st_size):
+            raise StoreError(f"The database {path} is missing or empty, but its log {log.name} is not. {REPAIR}")
+    except OSError:
+        return
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:

@@ -7,7 +7,9 @@ users sent are not in it, names and ARNs are.
 import logging
 import os
 import queue
+import sys
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
@@ -100,7 +102,9 @@ class AuditLog:
         if self._listener is not None:
             self._listener.stop()
             for handler in self._listener.handlers:
-                handler.close()
+                # What did not find room on the disk is lost, and was told of.
+                with suppress(OSError):
+                    handler.close()
             self._listener = None
 
     def add(self, record: Record) -> None:
@@ -132,6 +136,20 @@ class _Queueing(QueueHandler):
 
 
 class _PrivateFile(RotatingFileHandler):
+    _trouble = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Trouble is told of once, and without the record, which logging itself would print."""
+        before, self._trouble = self._trouble, ""
+        super().emit(record)
+        if self._trouble and not before:
+            log.warning("records of the audit log are lost: %s", self._trouble)
+        elif before and not self._trouble:
+            log.warning("the audit log is written again")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  logging's own name
+        self._trouble = str(sys.exc_info()[1])
+
     def _open(self) -> IO[str]:  # type: ignore[override]  # only its methods of writing are used
         return open(self.baseFilename, self.mode, encoding=self.encoding, opener=_private)
 

@@ -173,6 +173,8 @@ class Connection(Reader):
 
     def drain(self) -> None:
         """Take no further request. One that has begun to come is still served."""
+        if self._quiet < self._gateway.idle_sweeps:
+            return
         if self._exchange is None and not self._ready and not self._is_closing and self._in_head and not self._fed:
             self._is_closing = True
             self.transport.close()

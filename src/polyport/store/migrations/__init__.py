@@ -16,8 +16,7 @@ def upgrade(connection: sa.Connection, database: str) -> None:
 
     Raises `StoreError` when its revision is none of ours: a newer Polyport has written it.
     """
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config = _config()
     config.attributes["connection"] = connection
     revision = MigrationContext.configure(connection).get_current_revision()
     if revision is not None and revision not in known_revisions(config):
@@ -28,6 +27,12 @@ def upgrade(connection: sa.Connection, database: str) -> None:
     command.upgrade(config, "head")
 
 
-def known_revisions(config: Config) -> set[str]:
+def known_revisions(config: Config | None = None) -> set[str]:
     """All revisions that this program can start from."""
-    return {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    return {script.revision for script in ScriptDirectory.from_config(config or _config()).walk_revisions()}
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    return config

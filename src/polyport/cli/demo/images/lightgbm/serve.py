@@ -2,6 +2,7 @@
 
 import lightgbm
 import numpy
+
 from server import Rows, model_folder, serve
 
 

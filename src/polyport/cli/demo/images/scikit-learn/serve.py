@@ -3,6 +3,7 @@
 import joblib
 import numpy
 import sklearn
+
 from server import Rows, model_folder, serve
 
 
