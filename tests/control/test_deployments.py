@@ -36,7 +36,7 @@ def shown(plane: Plane) -> list[tuple[int, float]]:
 
 
 def messages(plane: Plane, row: Endpoint) -> list[tuple[str, str]]:
-    return [(status, text) for status, text, _ in plane.reconciler.activity(row.id)["A"]]
+    return [(status, text) for status, text, _ in plane.reconciler.view.activity(row.id)["A"]]
 
 
 def test_a_canary_bakes_and_then_takes_over(run: Callable[..., None]) -> None:
@@ -183,7 +183,7 @@ def test_new_weights_are_in_force_while_new_instances_still_start(run: Callable[
         await until(lambda: [weight for _, weight in shown(plane)] == [5.0, 2.0])
         await until(lambda: shown(plane)[0] == (2, 5.0))
         assert (await plane.get()).status is Status.UPDATING
-        assert plane.reconciler.healthy_counts(row.id)["A"] == 2
+        assert plane.reconciler.view.healthy_counts(row.id)["A"] == 2
         plane.machine.scripts["slow"] = Script()
         await plane.reaches(Status.IN_SERVICE)
         assert shown(plane) == [(2, 5.0), (2, 2.0)]
