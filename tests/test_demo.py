@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from polyport.cli.demo import caller, client, places, startup, story, training
+from polyport.cli.demo.chart import Chart
 from polyport.cli.demo.report import Report
 from polyport.engines.docker import asks
 from support import daemons
@@ -240,6 +242,40 @@ def test_the_demo_runs_and_leaves_nothing_behind(demo_environment: dict[str, str
     assert "InService after" in done.stdout
     assert list((cache / "polyport" / "demo" / "runs").iterdir()) == []
     assert not processes_that_mention(cache)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_the_demo_of_updates_draws_a_canary_and_one_that_is_rolled_back(
+    demo_environment: dict[str, str], cache: Path
+) -> None:
+    """Traffic goes to the new version in two steps, and back when the alarm goes off; no call fails, nothing stays."""
+    done = run_demo(demo_environment, "update")
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = done.stdout.split("v2 serves alone, InService.")
+    shares = [int(each) for each in re.findall(r" v2 +(\d+)%", first)]
+    assert shares[0] == 0
+    assert any(0 < share < 60 for share in shares)
+    assert shares[-1] == 100
+    taken_back = [int(each) for each in re.findall(r" v3 +(\d+)%", second)]
+    assert max(taken_back) < 100
+    assert taken_back[-1] == 0
+    assert "The alarm demo-errors was in ALARM" in second
+    assert done.stdout.count("none failed") == 2
+    assert list((cache / "polyport" / "demo" / "runs").iterdir()) == []
+    assert not processes_that_mention(cache)
+
+
+def test_the_chart_shows_the_share_of_the_new_version() -> None:
+    """One column a moment, eighths of a line exact; a moment without calls is a point."""
+    drawn = Chart("v1", "v2")
+    for old, new in ((1, 0), (3, 1), (0, 0), (0, 2)):
+        drawn.add(Counter({"v1": old, "v2": new}))
+    lines = drawn.draw("now").plain.splitlines()
+    assert [line[8:] for line in lines[1:-1]] == ["  ·█"] * 6 + [" █·█"] * 2
+    assert lines[-1] == "now"
+    assert drawn.share == 1.0
+    assert drawn.tell("now") == f"  {'█' * 20} v2 100%  now"
 
 
 @pytest.mark.slow

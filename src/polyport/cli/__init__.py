@@ -6,10 +6,9 @@ from typing import Annotated
 import typer
 
 import polyport
-from polyport.cli import alarm, console, endpoints, image
+from polyport.cli import alarm, console, demo, endpoints, image
 from polyport.cli.access import key, policy, principals
 from polyport.cli.backup import backup, restore
-from polyport.cli.demo import demo
 from polyport.cli.doctor import doctor
 from polyport.cli.serve import serve
 from polyport.errors import PolyportError
@@ -23,10 +22,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(serve)
-app.command()(demo)
+
 app.command()(doctor)
 app.command()(backup)
 app.command()(restore)
+app.add_typer(demo.app, name="demo")
 app.add_typer(image.app, name="image")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(alarm.app, name="alarm")

@@ -66,6 +66,26 @@ def create_config(sagemaker: Any, name: str, models: Mapping[str, str]) -> None:
     )
 
 
+def create_version(sagemaker: Any, name: str, image: str, version: str, instances: int) -> None:
+    """A model of one container that knows its version, and a configuration with so many instances of it."""
+    sagemaker.create_model(
+        ModelName=name,
+        PrimaryContainer={"Image": f"{REGISTRY}/{image}:demo", "Environment": {"VERSION": version}},
+        ExecutionRoleArn=ROLE,
+    )
+    variant = {"VariantName": "AllTraffic", "ModelName": name, "InstanceType": "ml.m5.large"}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName=name, ProductionVariants=[{**variant, "InitialInstanceCount": instances}]
+    )
+
+
+def ask_version(runtime: Any, endpoint: str) -> str:
+    """One call to an endpoint of such; who answered."""
+    response = runtime.invoke_endpoint(EndpointName=endpoint, ContentType="text/plain", Body=b"who are you")
+    answer: bytes = response["Body"].read()
+    return answer.decode()
+
+
 def wait_until_in_service(sagemaker: Any, endpoint: str, on_change: Callable[[str], None]) -> None:
     """Poll until the endpoint has settled; ``on_change`` gets every new status. Raises `EndpointFailed`."""
     seen = ""

@@ -13,11 +13,14 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from polyport import settings
-from polyport.cli import console
-from polyport.cli.demo import client, places, serving
+from polyport.cli import alarm, console
+from polyport.cli.demo import client, places, rollout, serving
 from polyport.cli.demo.report import Report
-from polyport.cli.demo.story import DemoFailed, Story, new_suffix
+from polyport.cli.demo.story import EXAMPLES, DemoFailed, Story, new_suffix
+from polyport.cli.demo.tally import Tally
 from polyport.cli.demo.workshops import DaemonWorkshop, ProcessWorkshop, Workshop
+from polyport.cli.image import showing
+from polyport.domain.alarms import AlarmState
 from polyport.engines import catalog
 from polyport.errors import UsageError
 
@@ -98,6 +101,43 @@ def tell(story: Story, report: Report, url: str, own: bool, keep: bool) -> None:
     console.out.print(story.verdict(), highlight=False)
     if keep:
         say_how_to_play(story, url)
+
+
+def run_update(engine: str) -> None:
+    """See `polyport.cli.demo.update`."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    report = Report(console.out)
+    try:
+        with places.own_home(places.cache_folder()) as home:
+            settled = catalog.settle(settings.load({"home": home, "engine": engine}, os.environ))
+            with report.step(f"Build the image {rollout.IMAGE}") as step:
+                alias = f"{client.REGISTRY}/{rollout.IMAGE}:demo"
+                workshop(settled).build(rollout.IMAGE, EXAMPLES / rollout.IMAGE, showing.narrate(step.say), alias)
+            with serving.Server(home, settled.engine, settled.docker_host) as server:
+                serving.point_clients_at(server.wait(), own=True)
+                tell_update(rollout.Rollout(console.out, report, lambda: set_alarm(home)))
+    except (DemoFailed, client.EndpointFailed, ClientError, BotoCoreError) as error:
+        console.err.print(f"polyport demo: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+def tell_update(story: rollout.Rollout) -> None:
+    """Both updates under the same clients. Raises `DemoFailed` when a call failed."""
+    story.create()
+    with Tally(rollout.ENDPOINT) as tally:
+        for update in (story.go_well, story.go_back):
+            before = tally.calls
+            result = update(tally)
+            console.out.print(result, highlight=False, markup=False, soft_wrap=True)
+            if tally.failures:
+                raise DemoFailed(f"{len(tally.failures)} of {tally.calls} calls failed; {tally.failures[0]}")
+            console.out.print(f"{tally.calls - before} calls meanwhile, none failed.", highlight=False)
+    story.delete()
+
+
+def set_alarm(home: Path) -> None:
+    """What `polyport alarm set` does."""
+    alarm.set_state(rollout.ALARM, AlarmState.ALARM, home=home)
 
 
 @contextmanager
