@@ -62,6 +62,7 @@ def test_no_call_fails_while_an_update_goes_in_steps(server: Server, config: dic
     assert described["LastDeploymentConfig"] == config
 
 
+@pytest.mark.slow
 def test_an_alarm_set_by_hand_rolls_a_canary_back(server: Server) -> None:
     """`polyport alarm set` on the home of the running server: nobody else is told. The old fleet takes all again, and
     whoever looks sees the alarm's name."""
@@ -69,7 +70,6 @@ def test_an_alarm_set_by_hand_rolls_a_canary_back(server: Server) -> None:
     create_endpoint(server, "safe", {"Image": "first:1"}, mode="Single")
     create_config(server, "risky", {"Image": "second:1"}, mode="Single")
     wait_for_status(sagemaker, "safe", "InService")
-    server.command("alarm", "set", "errors-high", "OK")
     config = shift("CANARY", wait=3600, CanarySize=ONE) | WATCHED
     with SteadyCaller(lambda: call(runtime, "safe")) as caller:
         sagemaker.update_endpoint(EndpointName="safe", EndpointConfigName="risky", DeploymentConfig=config)
@@ -94,6 +94,7 @@ def test_an_alarm_set_by_hand_rolls_a_canary_back(server: Server) -> None:
     assert model_of(call(runtime, "safe")) == b"second"
 
 
+@pytest.mark.slow
 def test_variants_and_counts_change_in_one_update(server: Server) -> None:
     """One variant grows, one goes, one comes; no call fails, and what names a variant that stays is served by it."""
     sagemaker, runtime = server.client("sagemaker"), server.client("sagemaker-runtime")
