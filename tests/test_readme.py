@@ -177,7 +177,9 @@ def terminals(tmp_path: Path) -> Iterator[Terminals]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", ["docs/tutorial.md", "docs/how-to/access.md", "docs/how-to/backup.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/tutorial.md", "docs/how-to/access.md", "docs/how-to/backup.md", "docs/how-to/updates.md"]
+)
 def test_a_page_works_from_its_first_command_to_its_last(terminals: Terminals, page: str) -> None:
     """Every command is run in its order, and what the page says is printed is printed."""
     output = ""

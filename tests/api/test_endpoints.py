@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from api.harness import ARN, deployment, refusal, variant
 from polyport.api import endpoints
-from polyport.domain.endpoints import Mode, Status
+from polyport.domain.endpoints import Mode, Phase, Rollout, Status, Strategy
 from polyport.errors import StaleWrite
 
 DEMO = f"{ARN}:endpoint/demo"
@@ -286,9 +286,9 @@ def test_the_deployment_config_can_be_retained(plane, sagemaker, config, make_co
     assert last() is None
 
 
-def rolling(value):
+def rolling(value, **members):
     size = {"Type": "CAPACITY_PERCENT", "Value": value}
-    return {"RollingUpdatePolicy": {"MaximumBatchSize": size, "WaitIntervalInSeconds": 0}}
+    return {"RollingUpdatePolicy": {"MaximumBatchSize": size, "WaitIntervalInSeconds": 0, **members}}
 
 
 def routing(**members):
@@ -316,13 +316,99 @@ def routing(**members):
             "LinearStepSize: Value must be between 10 and 50 percent",
         ),
         (rolling(4), "MaximumBatchSize: Value must be between 5 and 50 percent"),
+        (rolling(51), "MaximumBatchSize: Value must be between 5 and 50 percent"),
+        (
+            rolling(50, RollbackMaximumBatchSize={"Type": "CAPACITY_PERCENT", "Value": 4}),
+            "RollbackMaximumBatchSize: Value must be between 5 and 100 percent",
+        ),
+        ({"AutoRollbackConfiguration": {"Alarms": [{}]}}, "each of the Alarms needs AlarmName"),
     ],
-    ids=["both policies", "canary", "linear", "all at once", "large canary", "small step", "small batch"],
+    ids=[
+        "both policies",
+        "canary",
+        "linear",
+        "all at once",
+        "large canary",
+        "small step",
+        "small batch",
+        "large batch",
+        "small batch back",
+        "nameless alarm",
+    ],
 )
 def test_a_deployment_config_has_rules(sagemaker, in_service, config, given, message):
     """Rule: section 4.6 of the reference, on creation and update."""
     for call, name in ((sagemaker.create_endpoint, "e"), (sagemaker.update_endpoint, "Demo")):
         assert message in refusal(call, EndpointName=name, EndpointConfigName=config, DeploymentConfig=given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        CANARY,
+        routing(Type="ALL_AT_ONCE"),
+        routing(Type="LINEAR", LinearStepSize={"Type": "CAPACITY_PERCENT", "Value": 10}),
+        routing(Type="CANARY", CanarySize={"Type": "INSTANCE_COUNT", "Value": 7}),
+        rolling(50, RollbackMaximumBatchSize={"Type": "CAPACITY_PERCENT", "Value": 100}),
+        rolling(5, MaximumExecutionTimeoutInSeconds=600)
+        | {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}, {"AlarmName": "b"}]}},
+    ],
+    ids=["canary", "all at once", "linear", "canary in instances", "rolling", "rolling with alarms"],
+)
+def test_every_documented_deployment_config_is_taken_and_shown_again(plane, sagemaker, in_service, config, given):
+    """Rule: as it was given, to the member."""
+    sagemaker.update_endpoint(EndpointName="Demo", EndpointConfigName=config, DeploymentConfig=given)
+    assert plane.endpoint("Demo").wanted.deployment_config == given
+    assert sagemaker.describe_endpoint(EndpointName="Demo")["LastDeploymentConfig"] == given
+
+
+# A rollback that failed
+
+
+@pytest.fixture
+def mixed(plane, sagemaker, in_service, make_config):
+    """An endpoint with two fleets of one variant, as a failed rollback leaves them: 1 old instance, 2 new ones."""
+    old = plane.endpoint("Demo").state.active
+    make_config("next", variant(InitialInstanceCount=2))
+    sagemaker.update_endpoint(EndpointName="Demo", EndpointConfigName="next")
+    row = plane.endpoint("Demo")
+    both = replace(old, fleets=old.fleets + deployment(row).fleets, mixed=True)
+    plane.put(
+        "Demo",
+        status=Status.UPDATE_ROLLBACK_FAILED,
+        settled=row.generation,
+        active=both,
+        failure_reason="no way forward\nno way back",
+    )
+    return "next"
+
+
+def test_a_mix_of_two_deployments_is_shown_as_one(plane, sagemaker, mixed):
+    """Rule: each variant once, with all of its instances and of its images, under the old configuration's name."""
+    plane.live.healthy = {"AllTraffic": 3}
+    answer = sagemaker.describe_endpoint(EndpointName="Demo")
+    assert (answer["EndpointStatus"], answer["EndpointConfigName"]) == ("UpdateRollbackFailed", "config")
+    assert answer["FailureReason"] == "no way forward\nno way back"
+    [shown] = answer["ProductionVariants"]
+    assert (shown["CurrentInstanceCount"], shown["DesiredInstanceCount"]) == (3, 3)
+    assert "PendingDeploymentSummary" not in answer
+    [item] = sagemaker.list_endpoints(StatusEquals="UpdateRollbackFailed")["Endpoints"]
+    assert item["EndpointName"] == "Demo"
+
+
+def test_a_mix_can_be_updated_and_deleted_but_not_resized(plane, sagemaker, mixed):
+    """Rule: UpdateEndpoint is the documented remedy; of a mix nobody can say what a count would be of."""
+    call = sagemaker.update_endpoint_weights_and_capacities
+    wish = {"VariantName": "AllTraffic", "DesiredInstanceCount": 1}
+    text = refusal(call, EndpointName="Demo", DesiredWeightsAndCapacities=[wish])
+    assert text.endswith("serves a mix of two deployments. Call UpdateEndpoint, or delete it.")
+    sagemaker.update_endpoint(EndpointName="Demo", EndpointConfigName=mixed, RetainAllVariantProperties=True)
+    assert sagemaker.describe_endpoint(EndpointName="Demo")["EndpointStatus"] == "Updating"
+    assert plane.endpoint("Demo").wanted.variants[0].instance_count == 3
+    plane.roll_back("Demo")
+    plane.put("Demo", status=Status.UPDATE_ROLLBACK_FAILED)
+    sagemaker.delete_endpoint(EndpointName="Demo")
+    assert sagemaker.describe_endpoint(EndpointName="Demo")["EndpointStatus"] == "Deleting"
 
 
 # Weights and counts
@@ -534,6 +620,25 @@ def test_an_update_shows_old_and_new_apart(plane, sagemaker, in_service, make_co
         assert [status["Status"] for status in new["VariantStatus"]] == ["Updating"]
         assert answer["PendingDeploymentSummary"]["EndpointConfigName"] == "next"
         plane.put("Demo", status=Status.UPDATING, pending=deployment(plane.endpoint("Demo")))
+
+
+def test_the_steps_of_an_update_show_on_the_variants_that_come(plane, sagemaker, in_service, make_config):
+    """Rule: shifting and baking are told in the pending summary; its weight is in force once it takes traffic."""
+    make_config("next", variant(InitialVariantWeight=4))
+    sagemaker.update_endpoint(EndpointName="Demo", EndpointConfigName="next", DeploymentConfig=CANARY)
+    pending = deployment(plane.endpoint("Demo"))
+    launching = Rollout(Strategy.CANARY, Phase.LAUNCHING, 8.0, (0.3, 1.0))
+    shifting = replace(launching, phase=Phase.SHIFTING, step=1)
+    plane.live.doing = {"AllTraffic": [("Baking", "Baking for 60 seconds", 8.0), ("Deleting", "Terminating", 9.0)]}
+    for rollout, weight in ((launching, 0), (shifting, 4)):
+        plane.put("Demo", status=Status.UPDATING, pending=pending, rollout=rollout)
+        answer = sagemaker.describe_endpoint(EndpointName="Demo")
+        [old], [new] = answer["ProductionVariants"], answer["PendingDeploymentSummary"]["ProductionVariants"]
+        assert [each["Status"] for each in old["VariantStatus"]] == ["Deleting"]
+        assert [each["Status"] for each in new["VariantStatus"]] == ["Baking"]
+        assert new["VariantStatus"][0]["StartTime"].timestamp() == 8.0
+        assert (new["CurrentWeight"], new["DesiredWeight"]) == (weight, 4)
+        assert (old["CurrentWeight"], old["DesiredWeight"]) == (1, 1)
 
 
 def test_no_pending_deployment_is_shown_once_the_new_one_serves(plane, sagemaker, in_service, make_config):

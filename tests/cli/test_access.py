@@ -1,11 +1,8 @@
 """`polyport key`, `user`, `role` and `policy` as a user runs them, on a home of the test's own."""
 
-import asyncio
 import fcntl
 import io
 import json
-import os
-import shutil
 import sqlite3
 import stat
 import subprocess
@@ -14,11 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from polyport import cli, store
+from cli.running import Done, Run, printed, refused, told
 from support.people import ACCOUNT, OTHER, arn
 
 ENDPOINT = arn("pair")
@@ -41,59 +38,6 @@ TRUST = {
 }
 
 
-class Done(NamedTuple):
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Making the tables is dear: done once, copied for each test."""
-    path = tmp_path_factory.mktemp("empty") / "polyport.db"
-
-    async def make() -> None:
-        rows = store.Store(store.sqlite_url(path))
-        await rows.open()
-        await rows.close()
-
-    asyncio.run(make())
-    return path
-
-
-@pytest.fixture
-def home(tmp_path: Path, empty_database: Path) -> Path:
-    (tmp_path / "home").mkdir()
-    shutil.copy(empty_database, tmp_path / "home")
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def polyport(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `polyport ...` in this process, by the function that the command is."""
-    for name in [name for name in os.environ if name.startswith("POLYPORT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("POLYPORT_HOME", str(home))
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["polyport", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as error:
-            status = int(error.code or 0)
-        return Done(status, *capsys.readouterr())
-
-    return run
-
-
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[str, Any], Path]:
     """Writes a file: an object as JSON, a text as it is."""
@@ -104,28 +48,6 @@ def write(tmp_path: Path) -> Callable[[str, Any], Path]:
         return path
 
     return make
-
-
-def printed(done: Done) -> str:
-    """What a command that succeeded says to programs."""
-    assert done.status == 0, done
-    return done.out
-
-
-def told(done: Done) -> list[str]:
-    """What a command that succeeded says to people."""
-    assert done.status == 0, done
-    return done.err.splitlines()
-
-
-def refused(done: Done) -> str:
-    """The one line of a refusal."""
-    assert done.status == 2, done
-    assert done.out == ""
-    assert done.err.startswith("polyport: ")
-    assert done.err.endswith("\n")
-    assert done.err.count("\n") == 1
-    return done.err.removeprefix("polyport: ").strip()
 
 
 def made(polyport: Run, user: str, *options: object) -> tuple[str, str]:

@@ -1,10 +1,14 @@
 """``VariantStatus``: the documented messages, and what is waited for."""
 
+from typing import Any
+
+import pytest
 from msgspec.structs import replace
 
+from control.test_strategy import blue_green, rolling, size
 from control.values import deployment, endpoint, fleet, variant, wanted
-from polyport.control import activity
-from polyport.domain.endpoints import EndpointState, Fleet, InstanceRow, Status
+from polyport.control import activity, strategy
+from polyport.domain.endpoints import EndpointState, Fleet, InstanceRow, Phase, Rollout, Status
 
 ONE, TWO = variant("A", 1), variant("A", 2)
 OLD = deployment(1, fleet(ONE, "i-1"))
@@ -89,3 +93,81 @@ def test_after_a_restart_of_the_machine_what_is_missing_is_launched() -> None:
 def test_a_variant_without_instances_launches_none() -> None:
     """A count of zero is no work."""
     assert describe(EndpointState(pending=deployment(1, Fleet(variant("A", 0))))) == {}
+
+
+BAKES = {
+    "canary": (
+        blue_green("CANARY", 60, CanarySize=size(1), TerminationWaitInSeconds=9),
+        (1, "Baking for 60 seconds (WaitIntervalInSeconds) with traffic enabled on canary capacity of 1 instance(s)."),
+        (
+            2,
+            "Baking for 9 seconds (TerminationWaitInSeconds) with traffic enabled on full capacity of 4 instance(s).",
+        ),
+    ),
+    "linear": (
+        blue_green("LINEAR", 60, LinearStepSize=size(2)),
+        (1, "Baking for 60 seconds (WaitIntervalInSeconds) with traffic enabled on partial capacity of 2 instance(s)."),
+        (
+            2,
+            "Baking for 0 seconds (TerminationWaitInSeconds) with traffic enabled on full capacity of 4 instance(s).",
+        ),
+    ),
+    "rolling": (
+        rolling(size(2)),
+        (1, "Baking for 7 seconds (WaitIntervalInSeconds) with traffic enabled on partial capacity of 2 instance(s)."),
+        (2, "Baking for 7 seconds (WaitIntervalInSeconds) with traffic enabled on full capacity of 4 instance(s)."),
+    ),
+}
+
+
+def stepping(phase: Phase, step: int, config: dict[str, Any]) -> EndpointState:
+    """In the middle of an update of four instances to four."""
+    four = replace(
+        deployment(2, fleet(variant("A", 4), "i-2", "i-3", "i-4", "i-5")), started_at=5.0, deployment_config=config
+    )
+    old = deployment(1, fleet(variant("A", 4), "i-1", "i-6", "i-7", "i-8"))
+    rollout = Rollout(strategy.kind(config), phase, 8.0, strategy.shares(config, old, four), step)
+    return EndpointState(status=Status.UPDATING, active=old, pending=four, rollout=rollout)
+
+
+@pytest.mark.parametrize("kind", BAKES)
+def test_a_step_says_what_it_bakes_and_for_how_long(kind: str) -> None:
+    """SageMaker's messages; the full capacity of blue/green bakes TerminationWaitInSeconds."""
+    config, *steps = BAKES[kind]
+    for step, message in steps:
+        state = stepping(Phase.BAKING, step, config)
+        assert describe(state, ("i-2", "i-3", "i-4", "i-5")) == {"A": [("Baking", message, 8.0)]}
+
+
+def test_a_step_says_what_it_activates() -> None:
+    """Until every gateway worker goes by it."""
+    config = BAKES["canary"][0]
+    healthy = ("i-2", "i-3", "i-4", "i-5")
+    for step, capacity in ((1, "canary capacity of 1"), (2, "full capacity of 4")):
+        message = f"Activating traffic on {capacity} instance(s)."
+        assert describe(stepping(Phase.SHIFTING, step, config), healthy) == {"A": [("ActivatingTraffic", message, 8.0)]}
+
+
+def test_a_bake_says_which_alarms_are_watched() -> None:
+    """In the order of the alphabet; nothing without alarms."""
+    alarms = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "slow"}, {"AlarmName": "errors"}]}}
+    state = stepping(Phase.BAKING, 1, BAKES["canary"][0] | alarms)
+    [(_, message, _)] = describe(state, ("i-2", "i-3", "i-4", "i-5"))["A"]
+    assert message.endswith("instance(s). Watching alarms: errors, slow.")
+
+
+def test_a_new_instance_that_falls_ill_in_a_bake_is_told_beside_it() -> None:
+    """The bake does not end without it."""
+    state = stepping(Phase.BAKING, 1, BAKES["canary"][0])
+    told = describe(state, ("i-2", "i-3", "i-4"), hints=("one: /ping answered 500",))["A"]
+    assert [status for status, _, _ in told] == ["Updating", "Baking"]
+    assert told[0][1] == "Launching 1 instance(s). one: /ping answered 500"
+
+
+def test_the_way_back_of_a_rolling_update_launches_old_instances() -> None:
+    """Updating, on the variants that take traffic again, since the update turned back."""
+    state = stepping(Phase.RETURNING, 0, BAKES["rolling"][0])
+    state = replace(state, status=Status.ROLLING_BACK)
+    assert describe(state, ("i-1", "i-6", "i-2", "i-3", "i-4", "i-5")) == {
+        "A": [("Updating", "Launching 2 instance(s).", 8.0)]
+    }

@@ -7,11 +7,11 @@ from msgspec.structs import replace
 
 from control.test_rollout_histories import live_moment, settle, start
 from control.test_strategy import blue_green, percent, rolling, size
-from control.values import variant, wanted
+from control.values import deployment, endpoint, fleet, variant, wanted
 from control.world import World
 from polyport.control import plan, rollout
 from polyport.control.plan import Seen
-from polyport.domain.endpoints import Phase, Status, Variant
+from polyport.domain.endpoints import EndpointState, Phase, Status, Variant
 from polyport.domain.routes import VariantRoute
 
 ALARMED = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}, {"AlarmName": "slow"}]}}
@@ -78,6 +78,15 @@ def test_linear_steps_give_and_take_equal_parts() -> None:
     assert len(plan.instances(world.endpoint.state.active)) == 3
     reach(world, Phase.SHIFTING, 3)
     assert table(world) == [("A", 3, 1.0, 1.0)]
+
+
+def test_linear_steps_between_different_counts() -> None:
+    """Each side gives and takes its own part, rounded up; the shares are those of the steps all the same."""
+    world = begin((variant("A", 3),), (variant("A", 5),), blue_green("LINEAR", 0, LinearStepSize=percent(50)))
+    reach(world, Phase.SHIFTING, 1)
+    assert table(world) == [("A", 2, 0.5, 0.5), ("A", 3, 0.5, 0.5)]
+    reach(world, Phase.SHIFTING, 2)
+    assert table(world) == [("A", 5, 1.0, 1.0)]
 
 
 def test_one_instance_can_have_a_canary() -> None:
@@ -234,6 +243,35 @@ def test_a_rolling_update_goes_back_by_batches() -> None:
     assert world.endpoint.status is Status.IN_SERVICE
 
 
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        ("an instance", "exited with code 1"),
+        ("the time", "The update took longer than 600 seconds (MaximumExecutionTimeoutInSeconds)."),
+    ],
+)
+def test_a_rolling_update_that_is_stopped_in_its_second_batch_goes_back(trouble: str, reason: str) -> None:
+    """For an instance that fails and for lack of time as for an alarm: what was let go is started again, and the way
+    back is not limited by the update's time."""
+    world = begin((variant("A", 4),), (variant("A", 4),), rolling(size(1), MaximumExecutionTimeoutInSeconds=600))
+    reach(world, Phase.LAUNCHING, 1)
+    assert len(plan.instances(world.endpoint.state.active)) == 3
+    if trouble == "the time":
+        world.now += 600
+    else:
+        live_moment(world, "engine sleeps")
+        newest = plan.instances(world.endpoint.state.pending)[-1].id
+        world.engine[newest] = Seen(present=True, failure=reason)
+    live_moment(world)
+    assert world.endpoint.status is Status.ROLLING_BACK
+    assert sum(entry[1] for entry in table(world)) == 4
+    settle(world)
+    state = world.endpoint.state
+    assert state.active is not None
+    assert (world.endpoint.status, state.active.revision, state.failure_reason) == (Status.IN_SERVICE, 1, reason)
+    assert table(world) == [("A", 4, 1.0, 1.0)]
+
+
 def test_a_rolling_update_of_which_nothing_was_let_go_goes_back_at_once() -> None:
     """In its first batch the old fleet is whole."""
     world = begin((variant("A", 4),), (variant("A", 4),), rolling(size(1)) | ALARMED)
@@ -256,6 +294,27 @@ def test_a_mix_shares_a_variants_calls_as_its_instances_are_shared() -> None:
                 world.engine[row.id] = Seen(overdue=True, failure="no space left")
     world.publish()
     assert table(world) == [("A", 2, 1.0, 0.5), ("A", 2, 1.0, 0.5)]
+
+
+def test_an_update_of_a_mix_that_is_undone_leaves_the_mix() -> None:
+    """It is no more in service than before; one that succeeds leaves a single deployment."""
+    active = deployment(1, fleet(variant("A", 1), "i-old"), fleet(variant("A", 1), "i-new"))
+    state = EndpointState(Status.UPDATE_ROLLBACK_FAILED, settled=1, active=replace(active, mixed=True))
+    healthy = {each: Seen(present=True, healthy=True) for each in ("i-old", "i-new")}
+    world = World(endpoint(wanted(1, variant("A", 2)), state), healthy)
+    before = table(world)
+    assert before == [("A", 1, 0.5, 0.5), ("A", 1, 0.5, 0.5)]
+    world.want(replace(wanted(2, variant("A", 2)), deployment_config=ALARMED))
+    reach(world, Phase.BAKING, 1)
+    world.alarms = frozenset({"errors"})
+    live_moment(world)
+    settle(world)
+    assert world.endpoint.status is Status.UPDATE_ROLLBACK_FAILED
+    assert table(world) == before
+    world.want(wanted(3, variant("A", 2)))
+    settle(world)
+    assert world.endpoint.status is Status.IN_SERVICE
+    assert table(world) == [("A", 2, 1.0, 1.0)]
 
 
 def test_shadows_are_started_like_others_and_get_copies_alone() -> None:

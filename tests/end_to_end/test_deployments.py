@@ -9,6 +9,7 @@ from support.calls import SteadyCaller
 from support.server import Server, call, create_config, create_endpoint, wait_for, wait_for_status
 
 ONE = {"Type": "INSTANCE_COUNT", "Value": 1}
+TWO = {"InitialInstanceCount": 2}
 
 
 def shift(kind: str, wait: int = 0, termination: int = 0, **size: Any) -> dict[str, Any]:
@@ -45,8 +46,8 @@ def model_of(answer: bytes) -> bytes:
 def test_no_call_fails_while_an_update_goes_in_steps(server: Server, config: dict[str, Any]) -> None:
     """Two updates, there and back, of two instances under constant load; the second retains the strategy."""
     sagemaker, runtime = server.client("sagemaker"), server.client("sagemaker-runtime")
-    create_endpoint(server, "old", {"Image": "first:1"}, mode="Single", InitialInstanceCount=2)
-    create_config(server, "new", {"Image": "second:1"}, mode="Single", InitialInstanceCount=2)
+    create_endpoint(server, "old", {"Image": "first:1"}, mode="Single", **TWO)
+    create_config(server, "new", {"Image": "second:1"}, mode="Single", **TWO)
     wait_for_status(sagemaker, "old", "InService")
     with SteadyCaller(lambda: call(runtime, "old"), threads=3) as caller:
         sagemaker.update_endpoint(EndpointName="old", EndpointConfigName="new", DeploymentConfig=config)
@@ -62,6 +63,7 @@ def test_no_call_fails_while_an_update_goes_in_steps(server: Server, config: dic
     assert described["LastDeploymentConfig"] == config
 
 
+@pytest.mark.slow
 def test_an_alarm_set_by_hand_rolls_a_canary_back(server: Server) -> None:
     """`polyport alarm set` on the home of the running server: nobody else is told. The old fleet takes all again, and
     whoever looks sees the alarm's name."""
@@ -69,11 +71,13 @@ def test_an_alarm_set_by_hand_rolls_a_canary_back(server: Server) -> None:
     create_endpoint(server, "safe", {"Image": "first:1"}, mode="Single")
     create_config(server, "risky", {"Image": "second:1"}, mode="Single")
     wait_for_status(sagemaker, "safe", "InService")
-    server.command("alarm", "set", "errors-high", "OK")
     config = shift("CANARY", wait=3600, CanarySize=ONE) | WATCHED
     with SteadyCaller(lambda: call(runtime, "safe")) as caller:
         sagemaker.update_endpoint(EndpointName="safe", EndpointConfigName="risky", DeploymentConfig=config)
         message = wait_for(baking(sagemaker, "safe"), "the canary to bake")
+        begun = len(caller.answers)
+        both = {b"first", b"second"}
+        wait_for(lambda: {model_of(answer) for answer in caller.answers[begun:]} == both, "both fleets to answer")
         server.command("alarm", "set", "errors-high", "ALARM")
         described = wait_for_status(sagemaker, "safe", "InService")
         seen = len(caller.answers)
@@ -94,6 +98,7 @@ def test_an_alarm_set_by_hand_rolls_a_canary_back(server: Server) -> None:
     assert model_of(call(runtime, "safe")) == b"second"
 
 
+@pytest.mark.slow
 def test_variants_and_counts_change_in_one_update(server: Server) -> None:
     """One variant grows, one goes, one comes; no call fails, and what names a variant that stays is served by it."""
     sagemaker, runtime = server.client("sagemaker"), server.client("sagemaker-runtime")
@@ -133,6 +138,24 @@ def test_traffic_follows_new_weights(server: Server) -> None:
     shown = {each["VariantName"]: each["CurrentWeight"] for each in described["ProductionVariants"]}
     assert shown == {"A": 0.0, "B": 1.0}
     assert sorted(path.name for path in (server.home / "run" / "instances").iterdir()) == before
+
+
+@pytest.mark.slow
+def test_an_instance_that_is_too_many_finishes_its_calls(server: Server) -> None:
+    """It leaves the tables, drains, and only then is stopped."""
+    sagemaker, runtime = server.client("sagemaker"), server.client("sagemaker-runtime", max_pool_connections=20)
+    environment = {"SLEEP": "2", "MARK": "asleep"}
+    create_endpoint(server, "busy", {"Image": "first:1", "Environment": environment}, mode="Single", **TWO)
+    wait_for_status(sagemaker, "busy", "InService")
+    with SteadyCaller(lambda: call(runtime, "busy", b"sleep"), threads=8) as caller:
+        marks = "run/instances/*/containers/*/work/asleep"
+        wait_for(lambda: len(list(server.home.glob(marks))) == 2, "calls to have reached both instances")
+        wish = {"VariantName": "AllTraffic", "DesiredInstanceCount": 1}
+        sagemaker.update_endpoint_weights_and_capacities(EndpointName="busy", DesiredWeightsAndCapacities=[wish])
+        [variant] = wait_for_status(sagemaker, "busy", "InService")["ProductionVariants"]
+    assert caller.failures == []
+    assert len(caller.answers) >= 8
+    assert variant["CurrentInstanceCount"] == 1
 
 
 def several_variants(server: Server, name: str, **variants: tuple[str, int, float]) -> None:
