@@ -171,23 +171,6 @@ def test_an_instance_that_cannot_be_ended_does_not_keep_an_endpoint(run: Run, ho
     run(body, limits=SHORT)
 
 
-def test_a_rollback_that_cannot_be_done_ends() -> None:
-    """`test_rollout_histories` plays it: UpdateRollbackFailed after the start-up time. Here: what is retired then goes
-    by the same limits as ever, also across a restart of control, since the row knows since when."""
-    now, state = 1000.0, _deleting()
-    row = endpoint(replace(wanted(1, variant()), deleted=True), state)
-    seen = {each.id: Seen(present=True, drained=False) for each in plan.all_instances(state)}
-    first = plan.plan(row, seen, {}, now, new_id)
-    assert first.remove == ()
-    assert {each.retired_at for each in first.state.retired} == {now}
-    row = replace(row, state=first.state)
-    assert plan.plan(row, seen, {}, now + 599, new_id).remove == ()
-    assert set(plan.plan(row, seen, {}, now + 600, new_id).remove) == set(seen)
-    # The clock was put back: it begins anew.
-    again = plan.plan(row, seen, {}, now - 500, new_id)
-    assert {each.retired_at for each in again.state.retired} == {now - 500}
-
-
 def _deleting() -> EndpointState:
     active = deployment(1, fleet(variant(instances=2), *new_ids(2)))
     return EndpointState(status=Status.IN_SERVICE, settled=1, active=active)
@@ -199,5 +182,7 @@ def test_an_instance_that_an_engine_ends_in_vain_is_an_orphan_at_last() -> None:
     row = endpoint(replace(wanted(1, variant()), deleted=True), state)
     seen = {each.id: Seen(present=True, stopping=True) for each in plan.all_instances(state)}
     assert not plan.plan(row, seen, {}, 1.0, new_id).gone
+    lingering = {key: replace(each, drained=False, lingers=True) for key, each in seen.items()}
+    assert not plan.plan(row, lingering, {}, 1.0, new_id).gone
     stuck = {key: replace(each, stuck=True) for key, each in seen.items()}
     assert plan.plan(row, stuck, {}, 1.0, new_id).gone
