@@ -15,8 +15,9 @@ from polyport.control import limits as limits_module
 from polyport.control import plan, reconcile
 from polyport.control.limits import Limits
 from polyport.control.plan import Seen
-from polyport.domain.endpoints import EndpointState, Status
+from polyport.domain.endpoints import EndpointState, Phase, Status
 from polyport.domain.instances import InstanceState
+from polyport.engines.contract import Ping
 from polyport.engines.fake import Script
 
 SHORT = Limits(image_pull=0.1, download=0.1, startup=0.5, engine=0.2, stop=0.1, gateway=0.3, drain=0.5)
@@ -93,6 +94,27 @@ def test_an_instance_that_does_not_get_healthy_fails_the_endpoint(run: Run) -> N
         assert "GET /ping answered 503" in row.state.failure_reason
 
     run(body, rules=msgspec.structs.replace(RULES, startup_timeout=0.3))
+
+
+def test_an_update_whose_new_instances_fall_ill_while_it_bakes_is_rolled_back(run: Run) -> None:
+    """It would bake for an hour, and wait for them after that: it waits `replace_after` seconds."""
+    config = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {}, "TerminationWaitInSeconds": 3600}}
+
+    async def body(plane: Plane) -> None:
+        await plane.create(variant())
+        old = await plane.reaches(Status.IN_SERVICE)
+        row = await plane.get()
+        await plane.store.want(row, replace(wanted(2, variant()), deployment_config=config), 5.0)
+        while not (row.state.rollout and row.state.rollout.phase is Phase.BAKING):
+            await asyncio.sleep(0.005)
+            row = await plane.get()
+        plane.answers |= {each.id: Ping(status=500) for each in plan.instances(row.state.pending)}
+        await plane.passes(Status.ROLLING_BACK)
+        row = await plane.reaches(Status.IN_SERVICE)
+        assert ids(row) == ids(old)
+        assert "its last ping: answered 500" in row.state.failure_reason
+
+    run(body, rules=msgspec.structs.replace(RULES, replace_after=0.2))
 
 
 @pytest.mark.parametrize("what", ["create", "update"])

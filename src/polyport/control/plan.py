@@ -143,7 +143,8 @@ def _give_up(at: Scene, state: EndpointState) -> EndpointState:
         for fleet in state.pending.fleets
         if not fleet.images and isinstance(images := at.resolved.get((state.pending.revision, fleet.variant.name)), str)
     ]
-    reasons += [at.see(row).failure for row in instances(state.pending)]
+    # One that falls ill again is not replaced meanwhile: an update that needs that is no good.
+    reasons += [at.see(row).failure or at.see(row).complaint for row in instances(state.pending)]
     reason = failure.join([at.endpoint.wanted.cancelled, *reasons])
     if state.active is not None:
         return rollout.give_up(at, resize.give_up(state, reason), reason)
