@@ -15,8 +15,9 @@ from polyport.control import limits as limits_module
 from polyport.control import plan, reconcile
 from polyport.control.limits import Limits
 from polyport.control.plan import Seen
-from polyport.domain.endpoints import EndpointState, Status
+from polyport.domain.endpoints import EndpointState, Phase, Status
 from polyport.domain.instances import InstanceState
+from polyport.engines.contract import Ping
 from polyport.engines.fake import Script
 
 SHORT = Limits(image_pull=0.1, download=0.1, startup=0.5, engine=0.2, stop=0.1, gateway=0.3, drain=0.5)
@@ -95,6 +96,27 @@ def test_an_instance_that_does_not_get_healthy_fails_the_endpoint(run: Run) -> N
     run(body, rules=msgspec.structs.replace(RULES, startup_timeout=0.3))
 
 
+def test_an_update_whose_new_instances_fall_ill_while_it_bakes_is_rolled_back(run: Run) -> None:
+    """It would bake for an hour, and wait for them after that: it waits `replace_after` seconds."""
+    config = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {}, "TerminationWaitInSeconds": 3600}}
+
+    async def body(plane: Plane) -> None:
+        await plane.create(variant())
+        old = await plane.reaches(Status.IN_SERVICE)
+        row = await plane.get()
+        await plane.store.want(row, replace(wanted(2, variant()), deployment_config=config), 5.0)
+        while not (row.state.rollout and row.state.rollout.phase is Phase.BAKING):
+            await asyncio.sleep(0.005)
+            row = await plane.get()
+        plane.answers |= {each.id: Ping(status=500) for each in plan.instances(row.state.pending)}
+        await plane.passes(Status.ROLLING_BACK)
+        row = await plane.reaches(Status.IN_SERVICE)
+        assert ids(row) == ids(old)
+        assert "its last ping: answered 500" in row.state.failure_reason
+
+    run(body, rules=msgspec.structs.replace(RULES, replace_after=0.2))
+
+
 @pytest.mark.parametrize("what", ["create", "update"])
 def test_a_gateway_worker_that_does_not_acknowledge_is_ended(run: Run, what: str) -> None:
     """Nothing is in service and nothing drains while it hangs. Another one takes its place, and things go on."""
@@ -171,23 +193,6 @@ def test_an_instance_that_cannot_be_ended_does_not_keep_an_endpoint(run: Run, ho
     run(body, limits=SHORT)
 
 
-def test_a_rollback_that_cannot_be_done_ends() -> None:
-    """`test_rollout_histories` plays it: UpdateRollbackFailed after the start-up time. Here: what is retired then goes
-    by the same limits as ever, also across a restart of control, since the row knows since when."""
-    now, state = 1000.0, _deleting()
-    row = endpoint(replace(wanted(1, variant()), deleted=True), state)
-    seen = {each.id: Seen(present=True, drained=False) for each in plan.all_instances(state)}
-    first = plan.plan(row, seen, {}, now, new_id)
-    assert first.remove == ()
-    assert {each.retired_at for each in first.state.retired} == {now}
-    row = replace(row, state=first.state)
-    assert plan.plan(row, seen, {}, now + 599, new_id).remove == ()
-    assert set(plan.plan(row, seen, {}, now + 600, new_id).remove) == set(seen)
-    # The clock was put back: it begins anew.
-    again = plan.plan(row, seen, {}, now - 500, new_id)
-    assert {each.retired_at for each in again.state.retired} == {now - 500}
-
-
 def _deleting() -> EndpointState:
     active = deployment(1, fleet(variant(instances=2), *new_ids(2)))
     return EndpointState(status=Status.IN_SERVICE, settled=1, active=active)
@@ -199,5 +204,7 @@ def test_an_instance_that_an_engine_ends_in_vain_is_an_orphan_at_last() -> None:
     row = endpoint(replace(wanted(1, variant()), deleted=True), state)
     seen = {each.id: Seen(present=True, stopping=True) for each in plan.all_instances(state)}
     assert not plan.plan(row, seen, {}, 1.0, new_id).gone
+    lingering = {key: replace(each, drained=False, lingers=True) for key, each in seen.items()}
+    assert not plan.plan(row, lingering, {}, 1.0, new_id).gone
     stuck = {key: replace(each, stuck=True) for key, each in seen.items()}
     assert plan.plan(row, stuck, {}, 1.0, new_id).gone

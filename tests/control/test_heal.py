@@ -210,4 +210,4 @@ def test_the_log_tells_who_is_replaced_and_why() -> None:
 def test_rows_of_older_versions_have_nobody_condemned() -> None:
     """An upgrade finds rows without the new members."""
     old = msgspec.json.decode(b'{"id":"i-1","created_at":1.0,"variant":"A"}', type=InstanceRow)
-    assert (old.condemned, old.tries, old.retired_at) == ("", 0, 0.0)
+    assert (old.condemned, old.condemned_at, old.tries) == ("", 0.0, 0)

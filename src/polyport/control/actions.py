@@ -3,6 +3,7 @@ each has a limit of time (`limits`): one that hangs fails like any other.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
@@ -68,9 +69,10 @@ class Actions:
         if self.attempt(instance).is_vain:
             self._attempts.pop(instance)
 
-    def removing_since(self, instance: str, default: float) -> float:
-        """When the engine was first asked to end it, in epoch seconds."""
-        return self._removing.get(instance, default)
+    def removing_for(self, instance: str) -> float:
+        """For how many seconds the engine has been asked to end it. Not by the clock on the wall, which may jump."""
+        since = self._removing.get(instance)
+        return 0.0 if since is None else time.monotonic() - since
 
     def forget(self, instance: str) -> None:
         """The instance is gone for good."""
@@ -97,7 +99,7 @@ class Actions:
 
     def remove(self, instance: str) -> None:
         """Begin to end an instance."""
-        self._removing.setdefault(instance, self._clock())
+        self._removing.setdefault(instance, time.monotonic())
         self._jobs.start(("remove", instance), self._remove(instance))
 
     async def _resolve(self, endpoint: Endpoint, deployment: Deployment, fleet: Fleet) -> None:

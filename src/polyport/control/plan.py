@@ -63,7 +63,7 @@ def plan(
     else:
         for step in (_begin, rollout.begin, _fill, retreat.refill, _move):
             state = step(at, state)
-    state = _forget(at, _date(at, state))
+    state = _forget(at, state)
     return _decision(at, state)
 
 
@@ -143,7 +143,8 @@ def _give_up(at: Scene, state: EndpointState) -> EndpointState:
         for fleet in state.pending.fleets
         if not fleet.images and isinstance(images := at.resolved.get((state.pending.revision, fleet.variant.name)), str)
     ]
-    reasons += [at.see(row).failure for row in instances(state.pending)]
+    # One that falls ill again is not replaced meanwhile: an update that needs that is no good.
+    reasons += [at.see(row).failure or at.see(row).complaint for row in instances(state.pending)]
     reason = failure.join([at.endpoint.wanted.cancelled, *reasons])
     if state.active is not None:
         return rollout.give_up(at, resize.give_up(state, reason), reason)
@@ -202,14 +203,6 @@ def _retire_everything(state: EndpointState) -> EndpointState:
     return replace(state, active=None, pending=None, rollout=None, retired=rows)
 
 
-def _date(at: Scene, state: EndpointState) -> EndpointState:
-    """Note when instances left the tables. A clock that was put back begins anew."""
-    if all(0 < row.retired_at <= at.now for row in state.retired):
-        return state
-    dated = (row if 0 < row.retired_at <= at.now else replace(row, retired_at=at.now) for row in state.retired)
-    return replace(state, retired=tuple(dated))
-
-
 def _forget(at: Scene, state: EndpointState) -> EndpointState:
     """A retired instance is forgotten once no gateway uses it and nothing of it is left; also when the engine does not
     get rid of it in time: then it is an orphan, and what is left of it is removed when that can be done."""
@@ -224,7 +217,7 @@ def _is_over(at: Scene, row: InstanceRow) -> bool:
 
 def _is_drained(at: Scene, row: InstanceRow) -> bool:
     """No call takes longer than that; whoever still has one will not tell."""
-    return at.see(row).drained or at.now - row.retired_at >= at.limits.drain
+    return at.see(row).drained or at.see(row).lingers
 
 
 def _decision(at: Scene, state: EndpointState) -> Decision:

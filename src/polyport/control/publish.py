@@ -43,22 +43,22 @@ class Worker:
         self.hello = hello
         self.writer = writer
         self.acknowledged = 0
-        #: Since when it owes an answer to a table, on the monotonic clock; ``None``: it owes none.
-        self.owes_since: float | None = None
+        #: It owes an answer to a table, and for how many seconds it was seen to.
+        self.owes = False
+        self.owed_for = 0.0
         self.draining: frozenset[str] = frozenset()
 
     def push(self, frame: bytes) -> None:
         """Send it a table."""
         self.writer.write(frame)
-        if self.owes_since is None:
-            self.owes_since = time.monotonic()
+        self.owes = True
 
     def take(self, message: Acknowledge, latest: int) -> None:
         """It serves by that table."""
         self.acknowledged = max(self.acknowledged, message.version)
         self.draining = frozenset(message.draining)
         # Who answers is alive; the latest table may be on its way yet.
-        self.owes_since = None if self.acknowledged >= latest else time.monotonic()
+        self.owes, self.owed_for = self.acknowledged < latest, 0.0
 
     def __repr__(self) -> str:
         return f"<Worker {self.hello.worker} pid {self.hello.pid} at version {self.acknowledged}>"
@@ -166,11 +166,16 @@ class Publisher:
         """The workers that are connected."""
         return tuple(self._workers)
 
-    def cut_off_mute(self, patience: float) -> list[Worker]:
+    def cut_off_mute(self, patience: float, elapsed: float) -> list[Worker]:
         """Hang up on workers that have owed an answer to a table for so many seconds: nothing is acknowledged or
-        drained while they hang. Returns them; each is to be ended, since it may still serve by what it had."""
-        due = time.monotonic() - patience
-        mute = [worker for worker in self._workers if worker.owes_since is not None and worker.owes_since < due]
+        drained while they hang. Returns them; each is to be ended, since it may still serve by what it had.
+
+        ``elapsed``: seconds since the last look. Looks are counted, and no clock is read: control may have stood still,
+        and then the answers are there and were not read yet.
+        """
+        for worker in self._workers:
+            worker.owed_for += elapsed if worker.owes else 0.0
+        mute = [worker for worker in self._workers if worker.owes and worker.owed_for > patience]
         for worker in mute:
             self._workers.discard(worker)
             worker.writer.transport.abort()

@@ -219,7 +219,7 @@ class Reconciler:
             self._actions.remove(instance)
 
     def _end_mute_workers(self) -> None:
-        for worker in self.publisher.cut_off_mute(self._limits.gateway):
+        for worker in self.publisher.cut_off_mute(self._limits.gateway, SWEEP_INTERVAL):
             log.warning("%r has not answered for %g seconds and is ended", worker, self._limits.gateway)
             self._end_worker(worker)
 

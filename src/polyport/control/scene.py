@@ -29,6 +29,8 @@ class Seen(msgspec.Struct, frozen=True):
     routed: bool = False
     #: Every gateway worker serves by a table without it and has no call left in it.
     drained: bool = True
+    #: It left the tables for good, longer ago than any call may take.
+    lingers: bool = False
     #: The engine was asked to end it, and it is not gone in the time that this may take.
     stuck: bool = False
 

@@ -3,6 +3,7 @@ instance is whose. All of it can be found out again; nothing here decides anythi
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
@@ -40,6 +41,8 @@ class View:
         self.states: Mapping[str, InstanceState] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.owners: dict[str, str] = {}
+        #: Since when retired instances are waited for, on the monotonic clock.
+        self._draining: dict[str, float] = {}
         self._flush_due = False
 
     # --- what is known
@@ -61,13 +64,19 @@ class View:
             complaint=self._monitor.complaint(instance) if state is not None else "",
             routed=self._publisher.is_routed(instance),
             drained=self._publisher.is_drained(instance),
-            stuck=now - self._actions.removing_since(instance, now) > self._limits.remove,
+            stuck=self._actions.removing_for(instance) > self._limits.remove,
         )
 
     def see_all(self, state: EndpointState) -> dict[str, plan.Seen]:
         """All instances of an endpoint."""
         seen = {row.id: self.see(fleet, row) for fleet in _fleets(state) for row in fleet.instances}
-        return seen | {row.id: self.see(None, row) for row in state.retired}
+        return seen | {row.id: self._see_retired(row) for row in state.retired}
+
+    def _see_retired(self, row: InstanceRow) -> plan.Seen:
+        # Not by the clock on the wall: a jump must cost no call. A restart of control begins anew.
+        since = self._draining.setdefault(row.id, time.monotonic())
+        lingers = time.monotonic() - since > self._limits.drain
+        return msgspec.structs.replace(self.see(None, row), lingers=lingers)
 
     def healthy_counts(self, endpoint_id: str) -> dict[str, int]:
         """How many instances of each active variant can take calls, with those that a scale-out has added."""
@@ -148,6 +157,7 @@ class View:
 
     def _forget(self, instance: str) -> None:
         self.owners.pop(instance, None)
+        self._draining.pop(instance, None)
         self._actions.forget(instance)
         self._monitor.forget(instance)
         self._publisher.forget(instance)
@@ -180,4 +190,8 @@ def _awaits_gateways(state: EndpointState) -> bool:
     if state.rollout is not None:
         return state.rollout.phase in {Phase.SHIFTING, Phase.RETURNING} or bool(state.retired)
     settling = state.active is not None and state.pending is None and state.status not in AT_REST
-    return settling or bool(state.retired) or any(row.condemned for row in plan.all_instances(state))
+    return settling or bool(state.retired) or _is_healing(state)
+
+
+def _is_healing(state: EndpointState) -> bool:
+    return state.active is not None and any(row.condemned for each in state.active.fleets for row in each.instances)

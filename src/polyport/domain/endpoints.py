@@ -92,8 +92,6 @@ class InstanceRow(msgspec.Struct, frozen=True):
     condemned_at: float = 0.0
     #: How many before it, in a row, were replaced because they did not live long.
     tries: int = 0
-    #: When it left the tables for good; 0: it has not.
-    retired_at: float = 0.0
 
 
 class Fleet(msgspec.Struct, frozen=True):
