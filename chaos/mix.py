@@ -17,20 +17,22 @@ from chaos.updates import Updates
 
 Item = TypeVar("Item")
 
-#: How likely each is, among the others.
+#: How often each comes in a round.
 KINDS: dict[str, int] = {
-    "kill control": 4,
-    "kill gateway worker": 3,
-    "kill container": 4,
-    "kill supervisor": 3,
-    "stop control": 2,
-    "stop gateway worker": 2,
-    "stop container": 2,
-    "stop supervisor": 2,
+    "kill control": 2,
+    "kill gateway worker": 1,
+    "kill container": 2,
+    "kill supervisor": 1,
+    "stop control": 1,
+    "stop gateway worker": 1,
+    "stop container": 1,
+    "stop supervisor": 1,
     "fill the disk": 2,
-    "step the clock": 2,
+    "step the clock": 1,
     "take over": 1,
 }
+#: Steps that a run may take.
+LONGEST = 10_000
 #: Seconds by which the clock is put off, back or forth.
 STEPS = (-86400.0, -3600.0, -2.0, 2.0, 3600.0, 86400.0)
 
@@ -45,9 +47,13 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def schedule(seed: int, count: int) -> list[Step]:
-    """The first ``count`` steps of a seed."""
+    """The first ``count`` steps of a seed: rounds in which every kind comes, each in an order of its own."""
     draw = random.Random(seed)  # noqa: S311  chances, not secrets
-    kinds = draw.choices(list(KINDS), list(KINDS.values()), k=count)
+    a_round = [kind for kind, times in KINDS.items() for _ in range(times)]
+    kinds: list[str] = []
+    while len(kinds) < count:
+        kinds += draw.sample(a_round, len(a_round))
+    del kinds[count:]
     return [
         Step(kind, round(draw.uniform(0.1, 1.5), 3), round(draw.uniform(0.2, 3.0), 3), draw.random()) for kind in kinds
     ]
@@ -68,7 +74,7 @@ def go(
     done: Counter[str] = Counter()
     until = time.monotonic() + seconds
     with Updates(ground, "moving") as change:
-        for step in schedule(seed, 10_000):
+        for step in schedule(seed, LONGEST):
             if time.monotonic() > until or change.troubles:
                 break
             if step.kind == "fill the disk" and not ground.has_small_disk:

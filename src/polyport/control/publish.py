@@ -161,6 +161,16 @@ class Publisher:
         """Whether every worker has acknowledged the latest table."""
         return self._frame is not None and self._oldest() >= self._version
 
+    def expect(self, workers: int) -> None:
+        """Change how many workers there should be."""
+        if self._expected != workers:
+            self._expected = workers
+            self._on_progress()
+
+    def connected(self) -> set[str]:
+        """The names of the workers that are connected."""
+        return {worker.hello.worker for worker in self._workers}
+
     @property
     def workers(self) -> tuple[Worker, ...]:
         """The workers that are connected."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from polyport.errors import UsageError
@@ -21,10 +22,11 @@ STABLE_AFTER = 30.0
 class Child:
     """One process that is kept running, unless it is paused."""
 
-    def __init__(self, name: str, command: list[str], keep_open: tuple[int, ...] = ()) -> None:
+    def __init__(self, name: str, command: Callable[[], list[str]], keep_open: tuple[int, ...] = ()) -> None:
         self.name = name
         #: It is started again even when it says that this is of no use: others depend on us.
         self.is_needed = False
+        #: Asked at each start.
         self._command = command
         self._keep_open = keep_open
         self._may_run = asyncio.Event()
@@ -65,7 +67,7 @@ class Child:
         try:
             # A session of its own: Ctrl-C in the terminal is for the launcher, which stops things in order.
             self.process = await asyncio.create_subprocess_exec(
-                *self._command, pass_fds=self._keep_open, start_new_session=True
+                *self._command(), pass_fds=self._keep_open, start_new_session=True
             )
             if not self._may_run.is_set():
                 # Paused while it was being made.

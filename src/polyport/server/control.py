@@ -1,8 +1,9 @@
-"""The control process: store, engine, reconciler and API, joined. ``python -m polyport.server.control SETTINGS``."""
+"""The control process, all its parts joined: ``python -m polyport.server.control SETTINGS WORKERS``."""
 
 import asyncio
 import contextlib
 import gc
+import json
 import logging
 import os
 import signal
@@ -29,7 +30,7 @@ from polyport.domain.routes import Refused
 from polyport.engines import catalog
 from polyport.engines.contract import Dependent
 from polyport.errors import EngineError, PolyportError, StoreError, UsageError
-from polyport.server import processes, supplies
+from polyport.server import guests, processes, supplies
 from polyport.server.access import Watcher, is_loopback
 from polyport.server.children import EXIT_USAGE
 from polyport.server.sockets import sockets
@@ -48,8 +49,10 @@ HOUSEKEEPING_INTERVAL = 3600.0
 class Control:
     """All parts of control, made from settings; `run` serves until it is told to stop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, others: frozenset[str] = frozenset()) -> None:
         self.settings = settings
+        #: Gateway workers of another server that may serve by our tables.
+        self._others = others
         self.store = Store(sqlite_url(settings.home / "polyport.db"))
         self.cache = Cache(settings, takes_files=_takes_files(settings))
         self.supplies = supplies.of(settings, self.cache)
@@ -126,7 +129,11 @@ class Control:
             tasks = [asyncio.create_task(self._keep_house()), asyncio.create_task(self.access.run())]
             await self.reconciler.start()
             meeting = sockets(self.settings.home)
-            await self.reconciler.publisher.open(meeting.channel)
+            publisher = self.reconciler.publisher
+            if self._others:
+                publisher.expect(self.settings.workers + len(self._others))
+                tasks.append(asyncio.create_task(guests.attend(publisher, self.settings.workers, self._others)))
+            await publisher.open(meeting.channel)
             meeting.control.unlink(missing_ok=True)
             await self._serve(str(meeting.control))
             if not self._is_leaving:
@@ -248,13 +255,13 @@ class _Server(uvicorn.Server):
 
 
 def main() -> None:
-    """Run with the settings that the launcher passes as JSON."""
+    """Run with what the launcher passes as JSON: the settings, and the names of another server's gateway workers."""
     processes.die_with_parent()
-    settings = from_json(sys.argv[1])
+    settings, others = from_json(sys.argv[1]), frozenset(json.loads(sys.argv[2]))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
-        uvloop.run(Control(settings).run())
+        uvloop.run(Control(settings, others).run())
     except (StoreError, UsageError) as error:
         sys.stderr.write(f"polyport: {error}\n")
         sys.exit(EXIT_USAGE)

@@ -30,6 +30,8 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
 
     polyport: str
     engine: str
+    #: How many gateway workers it will start.
+    workers: int
 
 
 class Offer(msgspec.Struct, frozen=True, tag="offer"):
@@ -41,6 +43,8 @@ class Offer(msgspec.Struct, frozen=True, tag="offer"):
     port: int
     #: How often the home was handed over; tells the workers of one server from those of the next.
     generation: int
+    #: The names of its workers, which serve until they are told to go.
+    workers: tuple[str, ...]
 
 
 class Refusal(msgspec.Struct, frozen=True, tag="refusal"):

@@ -10,8 +10,10 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -70,7 +72,7 @@ def serve(settings: Settings, on_ready: Callable[[str, bool], None], *, replace:
 
 def _take_over(settings: Settings) -> handover.Taken:
     path = home.socket_folder(settings.home) / handover.FILE_NAME
-    taken = handover.ask(path, handover.Ask(polyport.__version__, settings.engine))
+    taken = handover.ask(path, handover.Ask(polyport.__version__, settings.engine, settings.workers))
     if taken is None:
         raise UsageError(
             f"The server that uses {settings.home} cannot hand over now: it is starting, ending, or of a version "
@@ -122,26 +124,32 @@ class _Launcher:
         self._generation = taken.offer.generation + 1 if taken else 0
         #: Control has been up: the database may have been used.
         self.has_answered = False
-        control = [sys.executable, "-m", "polyport.server.control", to_json(settings)]
-        self._control = Child("control", control, keep_open=(lock.fileno(),))
+        #: Workers of another server that may serve by our control's tables, and whether they still may.
+        self._others: tuple[tuple[str, ...], Callable[[], bool]] = ((), lambda: False)
+        if taken:
+            older = taken.offer.pid
+            self._others = taken.offer.workers, lambda: Path(f"/proc/{older}").exists()
+        self._control = Child("control", self._command, keep_open=(lock.fileno(),))
         dealt = ports.deal([listener.fileno() for listener in listeners], settings.workers)
         self._gateways = [
-            Child(f"gateway worker {number}", options.command(self._options(number, mine)), keep_open=mine)
+            Child(f"gateway worker {number}", partial(options.command, self._options(number, mine)), keep_open=mine)
             for number, mine in enumerate(dealt)
         ]
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._is_handed_over = False
 
-    def _name(self, number: int) -> str:
-        """Of a worker. Control hears from the older server's at the same time."""
-        return f"{self._generation}.{number}" if self._generation else str(number)
+    def _command(self) -> list[str]:
+        """Control's, with the workers of another server that it is to count as well."""
+        names, may_serve = self._others
+        others = msgspec.json.encode(names if may_serve() else ()).decode()
+        return [sys.executable, "-m", "polyport.server.control", to_json(self._settings), others]
 
     def _options(self, number: int, listeners: tuple[int, ...]) -> options.Options:
         meeting = sockets.sockets(self._settings.home)
         return options.from_settings(
             self._settings,
-            name=self._name(number),
+            name=_names(self._generation, self._settings.workers)[number],
             channel=str(meeting.channel),
             control=str(meeting.control),
             parent=os.getpid(),
@@ -220,6 +228,7 @@ class _Launcher:
             host=settings.host,
             port=settings.port,
             generation=self._generation,
+            workers=_names(self._generation, settings.workers),
         )
         log.info("handing over to Polyport %s", ask.polyport)
         try:
@@ -233,8 +242,10 @@ class _Launcher:
             self._is_handed_over = True
             return
         log.warning("the other server has not taken over; this one goes on")
-        # Whatever keeps control from it: calls go on.
+        # Whatever keeps control from it: calls go on. Workers of the other one may still finish some.
         self._control.is_needed = True
+        until = time.monotonic() + settings.invocation_timeout
+        self._others = _names(self._generation + 1, ask.workers), lambda: time.monotonic() < until
         self._control.resume()
 
     async def _hear(self, connection: socket.socket) -> bytes:
@@ -255,6 +266,8 @@ class _Launcher:
             await self._unless_in_a_hurry(children.stop_all(self._gateways, patience, signal.SIGUSR2))
         elif self._taken is not None:
             log.info("the server before this one goes on")
+            drain = self._settings.invocation_timeout + STOP_MARGIN
+            await self._unless_in_a_hurry(children.stop_all(self._gateways, drain, signal.SIGUSR2))
             await self._control.stop(LEAVE_PATIENCE, signal.SIGUSR2)
         else:
             await self._stop()
@@ -284,17 +297,21 @@ class _Launcher:
     # --- the beginning
 
     async def _wait_until_ready(self) -> dict[str, Any]:
+        mine = set(_names(self._generation, self._settings.workers))
         while True:
             status, facts = await asyncio.to_thread(_ask_health, sockets.sockets(self._settings.home).control)
             self.has_answered |= status != 0
             if status == 200 and self._taken is None:
                 return facts
             # While two servers' workers are connected, those of the older one may not understand our tables.
-            if self._taken is not None and {*map(self._name, range(self._settings.workers))} <= {
-                *facts.get("gateways", ())
-            }:
+            if self._taken is not None and mine <= {*facts.get("gateways", ())}:
                 return facts
             await asyncio.sleep(0.05)
+
+
+def _names(generation: int, workers: int) -> tuple[str, ...]:
+    """Of a server's workers: control hears from those of the older server at the same time."""
+    return tuple(f"{generation}.{number}" if generation else str(number) for number in range(workers))
 
 
 def _ask_health(path: Path) -> tuple[int, dict[str, Any]]:
