@@ -357,10 +357,14 @@ def test_a_fuzzer_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
         stderr=subprocess.DEVNULL,
     )
     end = time.monotonic() + 60
-    while len(list(scratch.glob("*"))) < 2 and time.monotonic() < end:
-        time.sleep(0.05)
-    process.terminate()
-    assert process.wait(30) != 0
+    try:
+        while len(list(scratch.glob("*"))) < 2 and time.monotonic() < end:
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(90) != 0
+    finally:
+        process.kill()
+        process.wait()
     assert not list(scratch.iterdir())
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
