@@ -214,7 +214,6 @@ def test_any_other_request_is_refused_clearly(plane, method, path):
 
 def test_what_has_no_effect_is_found_in_all_requests():
     """Rule: paths of given members alone; a deployment configuration acts in a later version."""
-    assert ineffective.without_effect({"EndpointName": "e", "DeploymentConfig": {}}) == ["DeploymentConfig"]
     assert ineffective.without_effect({"Containers": [{"Image": "i", "Environment": {}}]}) == []
     primary = {"PrimaryContainer": {"ContainerHostname": "h"}, "InferenceExecutionConfig": {"Mode": "Serial"}}
     assert ineffective.without_effect(primary) == ["InferenceExecutionConfig", "PrimaryContainer.ContainerHostname"]

@@ -547,15 +547,15 @@ def test_no_pending_deployment_is_shown_once_the_new_one_serves(plane, sagemaker
 
 
 def test_a_resize_shows_desired_values_at_once_and_no_pending_deployment(plane, sagemaker, in_service):
-    """Rule: current and desired differ until it is done; activity shows on the variant itself."""
+    """Rule: counts differ until it is done, weights until it has begun; activity shows on the variant itself."""
     plane.live.healthy = {"AllTraffic": 1}
     plane.live.doing = {"AllTraffic": [("Updating", "Scaling out desired instance count to 3.", 8.0)]}
     resize(sagemaker, {"VariantName": "AllTraffic", "DesiredWeight": 9, "DesiredInstanceCount": 3})
-    for _ in ("not seen yet", "begun"):
+    for current in (1, 9):
         answer = sagemaker.describe_endpoint(EndpointName="Demo")
         assert answer["EndpointStatus"] == "Updating"
         [shown] = answer["ProductionVariants"]
-        assert (shown["CurrentWeight"], shown["DesiredWeight"]) == (1, 9)
+        assert (shown["CurrentWeight"], shown["DesiredWeight"]) == (current, 9)
         assert (shown["CurrentInstanceCount"], shown["DesiredInstanceCount"]) == (1, 3)
         assert shown["VariantStatus"][0]["StatusMessage"] == "Scaling out desired instance count to 3."
         assert "PendingDeploymentSummary" not in answer

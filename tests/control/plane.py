@@ -15,7 +15,8 @@ from control.values import OWNER, endpoint, images, wanted
 from polyport import store
 from polyport.control import health, plan
 from polyport.control.reconcile import Reconciler
-from polyport.domain.endpoints import Endpoint, Fleet, InstanceRow, Status, Variant
+from polyport.domain.alarms import AlarmRow, AlarmState
+from polyport.domain.endpoints import AT_REST, Endpoint, Fleet, InstanceRow, Status, Variant
 from polyport.domain.instances import Container, Image, Instance
 from polyport.engines.contract import Ping
 from polyport.engines.fake import FakeEngine, Machine
@@ -23,7 +24,7 @@ from polyport.errors import ImageError, StaleWrite
 from polyport.settings import Settings
 
 RULES = health.Rules(startup_timeout=60.0, startup_restarts=3, ping_interval=0.05, unhealthy_after=2)
-SETTLED = {Status.IN_SERVICE, Status.FAILED}
+SETTLED = {*AT_REST, Status.FAILED}
 
 
 class Fuse:
@@ -173,6 +174,8 @@ class Plane:
         self.start = time.time()
         #: How much faster than ours its time goes.
         self.pace = 1.0
+        #: Seconds of its time that were left out.
+        self.skipped = 0.0
         self.machine = Machine(clock=self.clock)
         self.preparer = Preparer()
         self.fuse = Fuse()
@@ -182,7 +185,11 @@ class Plane:
         self.wrongs: list[str] = []
 
     def clock(self) -> float:
-        return self.start + (time.time() - self.start) * self.pace
+        return self.start + (time.time() - self.start) * self.pace + self.skipped
+
+    def skip(self, seconds: float) -> None:
+        """Leave out so many seconds of its time."""
+        self.skipped += seconds
 
     async def __aenter__(self) -> Self:
         await self.store.open()
@@ -204,7 +211,14 @@ class Plane:
         self.engine = Engine(Settings(home=self.home), self.machine, self.fuse, self.gateways)
         self.rows = Rows(self.store, self.fuse)
         self.reconciler = Reconciler(
-            self.rows, self.engine, self.preparer, RULES, self.workers, ping_timeout=1.0, clock=self.clock
+            self.rows,
+            self.engine,
+            self.preparer,
+            RULES,
+            self.workers,
+            ping_timeout=1.0,
+            clock=self.clock,
+            alarms=self.store.alarms,
         )
         self.forget = self.store.subscribe(self.reconciler.wake) if self.subscribe else lambda: None
         await self.reconciler.publisher.open(self.folder / "g.sock")
@@ -238,13 +252,21 @@ class Plane:
         await self.store.add_endpoint(row)
         return row.id
 
-    async def want(self, *variants: Variant, new: bool = True, name: str = "Endpoint") -> None:
-        """UpdateEndpoint, or new weights and counts; as the API does it."""
-        row = await self.get(name)
-        assert row.state.active
-        await self.store.want(
-            row, wanted(row.wanted.revision + 1 if new else row.state.active.revision, *variants), 5.0
-        )
+    async def want(
+        self, *variants: Variant, new: bool = True, name: str = "Endpoint", config: dict[str, Any] | None = None
+    ) -> None:
+        """UpdateEndpoint, or new weights and counts; as the API does it. ``config``: its ``DeploymentConfig``."""
+        while True:
+            row = await self.get(name)
+            assert row.state.active
+            what = wanted(row.generation + 1 if new else row.state.active.revision, *variants)
+            with suppress(StaleWrite):
+                await self.store.want(row, msgspec.structs.replace(what, deployment_config=config), 5.0)
+                return
+
+    async def alarm(self, state: AlarmState, name: str = "errors") -> None:
+        """As `polyport alarm set` does it: nobody is told."""
+        await self.store.alarms.put(AlarmRow(OWNER, name, state, 1.0))
 
     async def delete(self, name: str = "Endpoint") -> None:
         while True:

@@ -14,7 +14,8 @@ def describe(
     state: EndpointState, healthy: tuple[str, ...] = (), hints: tuple[str, ...] = (), fetching: tuple[str, ...] = ()
 ) -> dict[str, list[activity.Activity]]:
     row = endpoint(wanted(1, ONE), state)
-    return activity.describe(row, lambda each: each in healthy, lambda each: list(hints), lambda _: list(fetching))
+    sources = activity.Sources(lambda each: each in healthy, lambda each: list(hints), lambda _: list(fetching))
+    return activity.describe(row, sources)
 
 
 def test_nothing_is_told_of_an_endpoint_at_rest() -> None:

@@ -9,9 +9,22 @@ import pytest
 
 from control.plane import Plane, ids
 from control.values import variant
+from polyport.domain.alarms import AlarmState
 from polyport.domain.endpoints import Endpoint, Status
 from polyport.engines.fake import Script
 from polyport.errors import StaleWrite
+
+LINEAR = {
+    "Type": "LINEAR",
+    "WaitIntervalInSeconds": 0,
+    "LinearStepSize": {"Type": "CAPACITY_PERCENT", "Value": 50},
+}
+ROLLING = {
+    "RollingUpdatePolicy": {
+        "MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1},
+        "WaitIntervalInSeconds": 0,
+    }
+}
 
 Scenario = Callable[[Plane], Awaitable[None]]
 
@@ -33,6 +46,21 @@ async def want(plane: Plane, *, new: bool) -> None:
     plane.gateways[0].draining = tuple(plane.running)
     await plane.want(variant("A", 2), variant("B", 1), new=new)
     plane.gateways[0].draining = ()
+
+
+async def shift(plane: Plane) -> None:
+    config = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": LINEAR}}
+    await plane.want(variant("A", 2), variant("B", 1), config=config)
+
+
+async def roll(plane: Plane) -> None:
+    await plane.want(variant("A", 2), variant("B", 1), config=ROLLING)
+
+
+async def turn_back(plane: Plane) -> None:
+    await plane.alarm(AlarmState.ALARM)
+    alarms = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]}}
+    await plane.want(variant("A", 2), variant("B", 1), config={**ROLLING, **alarms})
 
 
 async def fail(plane: Plane) -> None:
@@ -82,12 +110,14 @@ def check(scenario: Scenario, end: Endpoint | None) -> None:
     assert end.status is Status.IN_SERVICE
     assert end.state.active is not None
     counts = [len(each.instances) for each in end.state.active.fleets]
-    assert counts == ([2, 1] if scenario in {update, scale} else [1, 1])
-    assert end.state.active.revision == (2 if scenario is update else 1)
+    new = {update, shift, roll}
+    assert counts == ([2, 1] if scenario in {*new, scale} else [1, 1])
+    assert end.state.active.revision == (2 if scenario in new else 1)
+    assert ("alarm errors was in ALARM" in end.state.failure_reason) == (scenario is turn_back)
     assert ("there is no entry point" in end.state.failure_reason) == (scenario is fail)
 
 
-@pytest.mark.parametrize("scenario", [create, update, scale, fail, delete])
+@pytest.mark.parametrize("scenario", [create, update, shift, roll, turn_back, scale, fail, delete])
 def test_a_control_killed_at_any_moment_is_taken_over_by_the_next(folder: Path, scenario: Scenario) -> None:
     """Before and after each write and each order to the engine: the next control comes to the same end, and nothing
     is stopped that a gateway may use."""

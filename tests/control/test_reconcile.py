@@ -151,7 +151,7 @@ def test_a_deleted_endpoint_leaves_nothing(run: Callable[..., None]) -> None:
         await until(lambda: not plane.gateways[0].tables[-1].unavailable)
         held = [value for value in vars(plane.reconciler).values() if isinstance(value, dict)]
         assert not any(key in value for value in held)
-        assert not plane.reconciler._attempts
+        assert not plane.reconciler._actions._attempts
         assert not plane.reconciler._owners
         assert plane.reconciler.healthy_counts(key) == {}
 

@@ -267,7 +267,7 @@ def test_an_endpoint_that_vanishes_while_its_images_are_looked_for_leaves_nothin
         plane.preparer.open.set()
         await until(lambda: not plane.preparer.resolving)
         await asyncio.sleep(0)
-        assert not plane.reconciler._resolved
+        assert not plane.reconciler._actions._resolved
 
     run(body)
 

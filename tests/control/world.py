@@ -1,11 +1,13 @@
 """One endpoint's surroundings, played step by step: rows, engine, images, gateways."""
 
+from typing import Any
+
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from msgspec.structs import replace
 
 from control.values import new_id, running, variant
-from polyport.control import plan, routes
+from polyport.control import plan, rollout, routes
 from polyport.control.plan import NOTHING, Decision, Seen
 from polyport.domain.endpoints import Endpoint, InstanceRow, Wanted
 from polyport.domain.instances import ContainerState, Image, InstanceState
@@ -17,6 +19,48 @@ counts = st.integers(min_value=0, max_value=3)
 names = st.lists(st.sampled_from("ABC"), min_size=1, max_size=3, unique=True)
 variant_sets = names.flatmap(
     lambda chosen: st.tuples(*(st.builds(variant, st.just(name), st.integers(1, 3)) for name in chosen))
+)
+
+
+sizes = st.one_of(
+    st.builds(lambda value: {"Type": "INSTANCE_COUNT", "Value": value}, st.integers(1, 4)),
+    st.builds(lambda value: {"Type": "CAPACITY_PERCENT", "Value": value}, st.integers(10, 50)),
+)
+waits = st.integers(0, 3)
+
+
+def _blue_green(routing: dict[str, Any], termination: int) -> dict[str, Any]:
+    return {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing, "TerminationWaitInSeconds": termination}}
+
+
+def _routing(kind: str, wait: int, size: dict[str, Any]) -> dict[str, Any]:
+    member = {"CANARY": {"CanarySize": size}, "LINEAR": {"LinearStepSize": size}}.get(kind, {})
+    return {"Type": kind, "WaitIntervalInSeconds": wait, **member}
+
+
+def _rolling(size: dict[str, Any], wait: int, back: dict[str, Any] | None) -> dict[str, Any]:
+    policy = {"MaximumBatchSize": size, "WaitIntervalInSeconds": wait}
+    return {"RollingUpdatePolicy": policy | ({"RollbackMaximumBatchSize": back} if back else {})}
+
+
+_kinds = st.sampled_from(["ALL_AT_ONCE", "CANARY", "LINEAR"])
+policies = st.one_of(
+    st.just({}),
+    st.builds(_blue_green, st.builds(_routing, _kinds, waits, sizes), waits),
+    st.builds(_rolling, sizes, waits, st.none() | sizes),
+)
+#: Any `DeploymentConfig`, now and then with an alarm, now and then with little time.
+deployment_configs = st.builds(
+    lambda policy, alarmed, hurried: {
+        **{
+            kind: members | ({"MaximumExecutionTimeoutInSeconds": 8} if hurried else {})
+            for kind, members in policy.items()
+        },
+        **({"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]}} if alarmed else {}),
+    },
+    policies,
+    st.booleans(),
+    st.sampled_from([False, False, False, True]),
 )
 
 
@@ -34,6 +78,8 @@ class World:
         self.served: EndpointRoute | None = None
         self.calls: set[str] = set()
         self.connected = True
+        #: The alarms in ALARM, watched or not.
+        self.alarms: frozenset[str] = frozenset()
         self.now = 100.0
         if row.state.active:
             self.publish()
@@ -60,11 +106,14 @@ class World:
         self.now += 1
         before = self.endpoint
         seen = {row.id: self.see(row.id) for row in plan.all_instances(before.state)}
-        decision = plan.plan(before, seen, self.resolved, self.now, new_id)
+        firing = self.alarms & rollout.watched(before.state)
+        decision = plan.plan(before, seen, self.resolved, self.now, new_id, firing)
         if crash == "before the write":
             return decision
         self.row = replace(before, state=decision.state, version=before.version + 1)
         if crash == "after the write":
+            # The next control publishes what the rows say before it does anything else.
+            self.publish()
             return decision
         self.publish()
         self.decision = decision

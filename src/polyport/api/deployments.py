@@ -8,7 +8,7 @@ from polyport.api.refusals import invalid
 Definition = Mapping[str, Any]
 
 #: What a size in percent may be, from and to.
-_CANARY, _LINEAR, _BATCH = (1, 50), (10, 50), (5, 50)
+_CANARY, _LINEAR, _BATCH, _ROLLBACK = (1, 50), (10, 50), (5, 50), (5, 100)
 
 
 def check(config: Definition) -> None:
@@ -18,7 +18,12 @@ def check(config: Definition) -> None:
     if "BlueGreenUpdatePolicy" in config:
         _check_traffic(config["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"])
     if "RollingUpdatePolicy" in config:
-        _check_size("RollingUpdatePolicy.MaximumBatchSize", config["RollingUpdatePolicy"]["MaximumBatchSize"], _BATCH)
+        policy = config["RollingUpdatePolicy"]
+        _check_size("RollingUpdatePolicy.MaximumBatchSize", policy["MaximumBatchSize"], _BATCH)
+        if "RollbackMaximumBatchSize" in policy:
+            _check_size("RollingUpdatePolicy.RollbackMaximumBatchSize", policy["RollbackMaximumBatchSize"], _ROLLBACK)
+    if any("AlarmName" not in alarm for alarm in config.get("AutoRollbackConfiguration", {}).get("Alarms", [])):
+        raise invalid("AutoRollbackConfiguration: each of the Alarms needs AlarmName.")
 
 
 def _check_traffic(traffic: Definition) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from polyport.domain.endpoints import Deployment, Endpoint, Fleet, Status, Variant
 from polyport.domain.instances import Image
 
@@ -11,7 +13,7 @@ Activity = Mapping[str, Sequence[tuple[str, str, float]]]
 #: The shapes' own limits.
 MAX_REASON, MAX_ACTIVITIES = 1024, 5
 #: The `VariantStatus` of what is on its way in; the others are about what takes the traffic or leaves.
-_COMING = {"Creating", "Updating"}
+_COMING = {"Creating", "Updating", "ActivatingTraffic", "Baking"}
 
 
 def describe(endpoint: Endpoint, healthy: Mapping[str, int], activity: Activity) -> dict[str, Any]:
@@ -32,7 +34,11 @@ def describe(endpoint: Endpoint, healthy: Mapping[str, int], activity: Activity)
         "FailureReason": state.failure_reason[:MAX_REASON] or None,
     }
     if pending is not None:
-        answer["PendingDeploymentSummary"] = _summarize(pending, _select(activity, coming=True, others=False))
+        answer["PendingDeploymentSummary"] = _summarize(
+            pending,
+            takes_traffic=state.rollout is not None and state.rollout.step > 0,
+            activity=_select(activity, coming=True, others=False),
+        )
     return {member: value for member, value in answer.items() if value is not None}
 
 
@@ -61,29 +67,41 @@ def _variants(endpoint: Endpoint, healthy: Mapping[str, int], activity: Activity
         return [
             _shown(variant, variant, (), 0, activity) | {"CurrentWeight": 0.0} for variant in endpoint.wanted.variants
         ]
-    desired = _desired(endpoint, active)
-    return [
-        _shown(fleet.variant, desired[fleet.variant.name], fleet.images, healthy.get(fleet.variant.name, 0), activity)
-        for fleet in active.fleets
-    ]
+    current, images = _current(active)
+    desired = current | _resized(endpoint, active)
+    # The weights of a change are in force before its instances are there.
+    taken = desired if endpoint.state.is_resizing else current
+    return [_shown(taken[name], desired[name], images[name], healthy.get(name, 0), activity) for name in current]
 
 
-def _desired(endpoint: Endpoint, active: Deployment) -> dict[str, Variant]:
+def _current(active: Deployment) -> tuple[dict[str, Variant], dict[str, tuple[Image, ...]]]:
+    """Variants and images by name. After a failed rollback there may be two fleets of one: they are shown as one."""
+    variants: dict[str, Variant] = {}
+    images: dict[str, tuple[Image, ...]] = {}
+    for fleet in active.fleets:
+        name, known = fleet.variant.name, variants.get(fleet.variant.name)
+        count = fleet.variant.instance_count + (known.instance_count if known else 0)
+        variants[name] = replace(known or fleet.variant, instance_count=count)
+        images[name] = tuple(dict.fromkeys((*images.get(name, ()), *fleet.images)))
+    return variants, images
+
+
+def _resized(endpoint: Endpoint, active: Deployment) -> dict[str, Variant]:
     """The variants as wanted: at once after a change of weights and counts, until that has failed."""
     state, wanted = endpoint.state, endpoint.wanted
-    current = {fleet.variant.name: fleet.variant for fleet in active.fleets}
     resizing = wanted.revision == active.revision and endpoint.generation > state.settled
-    if resizing and state.status is not Status.ROLLING_BACK:
-        current |= {variant.name: variant for variant in wanted.variants}
-    return current
+    if not resizing or state.status is Status.ROLLING_BACK:
+        return {}
+    return {variant.name: variant for variant in wanted.variants}
 
 
-def _summarize(pending: Deployment, activity: Activity) -> dict[str, Any]:
+def _summarize(pending: Deployment, *, takes_traffic: bool, activity: Activity) -> dict[str, Any]:
     variants = []
     for fleet in pending.fleets:
-        # "The number of instances associated with the variant": none takes traffic yet, healthy or not.
+        # "The number of instances associated with the variant", healthy or not.
         shown = _shown(fleet.variant, fleet.variant, fleet.images, len(fleet.instances), activity)
-        shown |= {"CurrentWeight": 0.0}
+        if not takes_traffic:
+            shown |= {"CurrentWeight": 0.0}
         if fleet.variant.instance_type:
             shown["InstanceType"] = fleet.variant.instance_type
         variants.append(shown)

@@ -6,10 +6,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polyport.api import deployments, description, endpoint_configs, ineffective, listing, refusals, tags, variants
+from polyport.api import deployments, description, endpoint_configs, listing, refusals, tags, variants
 from polyport.api.context import Context
 from polyport.domain import names
-from polyport.domain.endpoints import Deployment, Endpoint, EndpointState, Status, Variant, Wanted
+from polyport.domain.endpoints import AT_REST, Deployment, Endpoint, EndpointState, Status, Variant, Wanted
 from polyport.errors import AlreadyExists, ApiError, StaleWrite
 
 KIND = "endpoint"
@@ -44,7 +44,6 @@ async def create_endpoint(context: Context, request: dict[str, Any]) -> dict[str
         await context.store.add_endpoint(endpoint, given_tags)
     except AlreadyExists as error:
         raise refusals.already_exists(context.owner, KIND, name) from error
-    ineffective.report(endpoint.arn, request)
     return {"EndpointArn": endpoint.arn}
 
 
@@ -78,7 +77,6 @@ async def update_endpoint(context: Context, request: dict[str, Any]) -> dict[str
     _updatable(await get(context, request["EndpointName"]))
     copies = await _snapshot(context, request["EndpointConfigName"])
     endpoint = await _want(context, request["EndpointName"], lambda current: _updated(current, request, copies))
-    ineffective.report(endpoint.arn, request)
     return {"EndpointArn": endpoint.arn}
 
 
@@ -115,6 +113,11 @@ def _updated(endpoint: Endpoint, request: dict[str, Any], copies: tuple[Variant,
 def _resized(endpoint: Endpoint, wishes: list[dict[str, Any]]) -> Wanted:
     """From what is deployed, not from what was wanted last: that may have been rolled back."""
     active = _updatable(endpoint)
+    if active.mixed:
+        raise refusals.invalid(
+            f'Endpoint "{endpoint.arn}" is {endpoint.status}: it serves a mix of two deployments. '
+            "Call UpdateEndpoint, or delete it."
+        )
     resized = variants.resize(_current(active), wishes, active.config_name)
     variants.check_limits(resized)
     return replace(endpoint.wanted, revision=active.revision, config_name=active.config_name, variants=resized)
@@ -132,13 +135,19 @@ def _updatable(endpoint: Endpoint) -> Deployment:
     """What is deployed now. Raises `ApiError` unless the endpoint may be updated."""
     if endpoint.status is Status.FAILED:
         raise refusals.invalid(f'Cannot update failed endpoint "{endpoint.arn}": it can only be deleted.')
-    if endpoint.status is not Status.IN_SERVICE or endpoint.state.active is None:
+    if endpoint.status not in AT_REST or endpoint.state.active is None:
         raise refusals.in_progress(endpoint.arn)
     return endpoint.state.active
 
 
 def _current(active: Deployment) -> tuple[Variant, ...]:
-    return tuple(fleet.variant for fleet in active.fleets)
+    """The variants as they are deployed. What a failed rollback left counts together, old and new."""
+    found: dict[str, Variant] = {}
+    for variant in (fleet.variant for fleet in active.fleets):
+        known = found.get(variant.name)
+        count = variant.instance_count + (known.instance_count if known else 0)
+        found[variant.name] = replace(known or variant, instance_count=count)
+    return tuple(found.values())
 
 
 async def get(context: Context, name: str) -> Endpoint:

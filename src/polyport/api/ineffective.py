@@ -45,7 +45,6 @@ _CONFIG = (
     "CrossRegionTrafficConfig",
     *(f"ProductionVariants.*.{member}" for member in _VARIANT),
 )
-_ENDPOINT = ("DeploymentConfig",)
 
 #: Strategies that are asked for and replaced by RANDOM.
 _STRATEGIES = {"PREFIX_AWARE", "KV_AWARE"}
@@ -54,14 +53,14 @@ _STRATEGIES = {"PREFIX_AWARE", "KV_AWARE"}
 def without_effect(definition: Mapping[str, Any]) -> list[str]:
     """Which of the given members have no effect here, as paths: ``Containers[0].ImageConfig``.
 
-    ``definition`` holds the members of CreateModel, CreateEndpointConfig, CreateEndpoint or UpdateEndpoint.
+    ``definition`` holds the members of CreateModel or CreateEndpointConfig.
     """
     if "ProductionVariants" in definition:
         # The role and the network of a configuration are for inference components, those of a model for the model.
         found = list(_given(definition, (*_CONFIG, "ExecutionRoleArn", "VpcConfig")))
         found += _strategies(definition["ProductionVariants"])
     else:
-        found = list(_given(definition, (*_MODEL, *_ENDPOINT)))
+        found = list(_given(definition, _MODEL))
     if "PrimaryContainer" in definition and "InferenceExecutionConfig" in definition:
         found.append("InferenceExecutionConfig")
     return sorted(found)

@@ -13,15 +13,17 @@ from contextlib import suppress
 
 import msgspec
 
-from polyport.control import activity, attempts, health, plan, routes
+from polyport.control import activity, attempts, health, plan, resize, rollout, routes
+from polyport.control.actions import Actions
+from polyport.control.alarms import Alarms, NoAlarms
 from polyport.control.jobs import Jobs
 from polyport.control.monitor import Monitor
 from polyport.control.prepare import Preparer
 from polyport.control.publish import Publisher
 from polyport.control.rows import Rows
 from polyport.domain.access import AccessTable
-from polyport.domain.endpoints import Deployment, Endpoint, EndpointState, Fleet, InstanceRow, Status
-from polyport.domain.instances import Image, InstanceState
+from polyport.domain.endpoints import AT_REST, Endpoint, EndpointState, Fleet, Phase, Status
+from polyport.domain.instances import InstanceState
 from polyport.domain.routes import Unreachable
 from polyport.engines.contract import Engine
 from polyport.errors import EngineError, StaleWrite
@@ -46,8 +48,10 @@ class Reconciler:
         workers: int,
         ping_timeout: float,
         clock: Callable[[], float] = time.time,
+        alarms: Alarms | None = None,
     ) -> None:
         self._rows = rows
+        self._alarms = alarms or NoAlarms()
         self._engine = engine
         self._preparer = preparer
         self._rules = rules
@@ -58,9 +62,8 @@ class Reconciler:
         self._wakes: dict[str, asyncio.Event] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._owners: dict[str, str] = {}
-        self._resolved: dict[str, dict[tuple[int, str], tuple[Image, ...] | str]] = {}
-        self._attempts: dict[str, attempts.Attempt] = {}
         self._jobs = Jobs()
+        self._actions = Actions(engine, preparer, self._jobs, self, self._refresh, clock)
         self._looks = self._latest_look = 0
         #: Until all is known that was, no step is taken and nothing published.
         self._is_started = False
@@ -125,6 +128,10 @@ class Reconciler:
             self._jobs.start(self._wakes[endpoint_id], self._drive(endpoint_id))
         self._wakes[endpoint_id].set()
 
+    def knows(self, endpoint_id: str) -> bool:
+        """Whether there is such an endpoint, as far as is known."""
+        return endpoint_id in self._endpoints
+
     def take_access(self, access: AccessTable) -> None:
         """Tell the gateways who may call. Before the start it waits for the endpoints: no table lacks what there is."""
         self.publisher.put_access(access)
@@ -134,23 +141,24 @@ class Reconciler:
     # --- what others may know (DescribeEndpoint, /healthz)
 
     def healthy_counts(self, endpoint_id: str) -> dict[str, int]:
-        """How many instances of each active variant can take calls."""
+        """How many instances of each active variant can take calls, with those that a scale-out has added."""
         endpoint = self._endpoints.get(endpoint_id)
-        active = endpoint.state.active if endpoint else None
-        return {
-            fleet.variant.name: sum(self.monitor.is_healthy(row.id) for row in fleet.instances)
-            for fleet in (active.fleets if active else ())
-        }
+        counts: dict[str, int] = {}
+        for fleet in resize.joined(endpoint.state) if endpoint else ():
+            healthy = sum(self.monitor.is_healthy(row.id) for row in fleet.instances)
+            counts[fleet.variant.name] = counts.get(fleet.variant.name, 0) + healthy
+        return counts
 
     def activity(self, endpoint_id: str) -> dict[str, list[tuple[str, str, float]]]:
         """``VariantStatus`` by variant: status, message, start (epoch seconds)."""
         endpoint = self._endpoints.get(endpoint_id)
         if endpoint is None:
             return {}
-        return activity.describe(endpoint, self.monitor.is_healthy, self._hints, self._preparer.hints)
+        sources = activity.Sources(self.monitor.is_healthy, self._hints, self._preparer.hints)
+        return activity.describe(endpoint, sources)
 
     def _hints(self, instance: str) -> list[str]:
-        reason = self._attempts.get(instance, attempts.NEVER).reason
+        reason = self._actions.attempt(instance).reason
         return [reason] if reason else self.monitor.hints(instance)
 
     # --- hints
@@ -222,7 +230,7 @@ class Reconciler:
         # A gateway may still have it from a table that is no more.
         if state and not state.stopping and self.publisher.is_drained(instance):
             log.warning("instance %s belongs to no endpoint and is removed", instance)
-            self._jobs.start(("remove", instance), self._engine.remove(instance))
+            self._actions.remove(instance)
 
     async def _drive(self, endpoint_id: str) -> None:
         wake = self._wakes[endpoint_id]
@@ -242,14 +250,17 @@ class Reconciler:
             if decision is None:
                 break
             with suppress(TimeoutError):
-                async with asyncio.timeout(None if self._is_settled(endpoint_id, decision) else POLL_INTERVAL):
+                async with asyncio.timeout(self._pause(endpoint_id, decision)):
                     await wake.wait()
         del self._wakes[endpoint_id]
 
-    def _is_settled(self, endpoint_id: str, decision: plan.Decision) -> bool:
-        """Whether nothing is left to be done for the endpoint, so that only news can change that."""
-        settled = self._endpoints[endpoint_id].status in {Status.IN_SERVICE, Status.FAILED}
-        return settled and not (decision.resolve or decision.apply or decision.state.retired)
+    def _pause(self, endpoint_id: str, decision: plan.Decision) -> float | None:
+        """Seconds until the next look, unless there is news. ``None``: nothing is left to be done for the endpoint, so
+        that only news can change that."""
+        settled = self._endpoints[endpoint_id].status in {*AT_REST, Status.FAILED}
+        if settled and not (decision.resolve or decision.apply or decision.state.retired):
+            return None
+        return max(0.0, min(POLL_INTERVAL, decision.again_at - self._clock()))
 
     # --- one step of one endpoint
 
@@ -260,8 +271,10 @@ class Reconciler:
             self._drop(endpoint_id)
             return None
         now = self._clock()
+        watched = rollout.watched(endpoint.state)
+        firing = await self._alarms.firing(endpoint.owner, watched) if watched else frozenset()
         seen = {row.id: self._see(row.id) for row in plan.all_instances(endpoint.state)}
-        decision = plan.plan(endpoint, seen, self._resolved.get(endpoint_id, {}), now, new_instance_id)
+        decision = plan.plan(endpoint, seen, self._actions.resolved(endpoint_id), now, new_instance_id, firing)
         if decision.state != endpoint.state:
             endpoint = await self._rows.advance(endpoint, decision.state, now)
             self._wakes[endpoint_id].set()
@@ -272,12 +285,12 @@ class Reconciler:
             await self._rows.remove_endpoint(endpoint)
             self._drop(endpoint_id)
             return None
-        self._act(endpoint, decision)
+        self._actions.start(endpoint, decision)
         return decision
 
     def _see(self, instance: str) -> plan.Seen:
         state = self._states.get(instance)
-        attempt = self._attempts.get(instance, attempts.NEVER)
+        attempt = self._actions.attempt(instance)
         failing_too_long = self._clock() - attempt.since > self._rules.startup_timeout
         return plan.Seen(
             present=state is not None,
@@ -294,7 +307,7 @@ class Reconciler:
         before = self._endpoints.get(endpoint.id, endpoint)
         self._endpoints[endpoint.id] = endpoint
         if endpoint.state.pending is None:
-            self._resolved.pop(endpoint.id, None)
+            self._actions.forget_images(endpoint.id)
         live = {}
         for deployment in (endpoint.state.active, endpoint.state.pending):
             for fleet in deployment.fleets if deployment else ():
@@ -317,14 +330,13 @@ class Reconciler:
 
     def _forget(self, instance: str) -> None:
         self._owners.pop(instance, None)
-        self._attempts.pop(instance, None)
-        self._jobs.cancel(instance)
+        self._actions.forget(instance)
         self.monitor.forget(instance)
         self.publisher.forget(instance)
 
     def _drop(self, endpoint_id: str) -> None:
         endpoint = self._endpoints.pop(endpoint_id, None)
-        self._resolved.pop(endpoint_id, None)
+        self._actions.forget_images(endpoint_id)
         for row in plan.all_instances(endpoint.state) if endpoint else ():
             self._forget(row.id)
         self.publisher.put(endpoint_id, None, None)
@@ -345,46 +357,12 @@ class Reconciler:
         self._flush_due = False
         self.publisher.flush()
 
-    # --- actions: each may be repeated
-
-    def _act(self, endpoint: Endpoint, decision: plan.Decision) -> None:
-        for deployment, fleet in decision.resolve:
-            key = (endpoint.id, deployment.revision, fleet.variant.name)
-            self._jobs.start(key, self._resolve(endpoint, deployment, fleet))
-        for fleet, row in decision.apply:
-            if self._attempts.get(row.id, attempts.NEVER).again_at <= self._clock():
-                self._jobs.start(row.id, self._apply(endpoint, fleet, row))
-        for row in endpoint.state.retired:
-            self._jobs.cancel(row.id)
-        for instance_id in decision.remove:
-            self._jobs.start(("remove", instance_id), self._engine.remove(instance_id))
-
-    async def _resolve(self, endpoint: Endpoint, deployment: Deployment, fleet: Fleet) -> None:
-        found: tuple[Image, ...] | str
-        try:
-            found = await self._preparer.resolve(fleet.variant)
-        except Exception as error:  # noqa: BLE001  whatever it is, the endpoint must not hang on it
-            found = attempts.reason(error)
-        if endpoint.id in self._endpoints:
-            self._resolved.setdefault(endpoint.id, {})[deployment.revision, fleet.variant.name] = found
-            self.wake(endpoint.id)
-
-    async def _apply(self, endpoint: Endpoint, fleet: Fleet, row: InstanceRow) -> None:
-        try:
-            instance = await self._preparer.prepare(endpoint, fleet, row)
-            await self._engine.apply(instance)
-        except Exception as error:  # noqa: BLE001  whatever it is, the endpoint must not hang on it
-            before = self._attempts.get(row.id, attempts.NEVER)
-            self._attempts[row.id] = attempts.failed(before, attempts.reason(error), self._clock())
-        else:
-            self._attempts[row.id] = attempts.Attempt(again_at=self._clock() + POLL_INTERVAL)
-            await self._refresh()
-        self.wake(endpoint.id)
-
 
 def _awaits_gateways(state: EndpointState) -> bool:
     """Whether its next step may be one that waits for acknowledgements."""
-    settling = state.active is not None and state.pending is None and state.status is not Status.IN_SERVICE
+    if state.rollout is not None:
+        return state.rollout.phase in {Phase.SHIFTING, Phase.RETURNING} or bool(state.retired)
+    settling = state.active is not None and state.pending is None and state.status not in AT_REST
     return settling or bool(state.retired)
 
 

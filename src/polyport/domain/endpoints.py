@@ -23,6 +23,12 @@ class Status(StrEnum):
     SYSTEM_UPDATING = "SystemUpdating"
     DELETING = "Deleting"
     FAILED = "Failed"
+    #: A rolling update failed and so did its rollback: a mix of old and new serves.
+    UPDATE_ROLLBACK_FAILED = "UpdateRollbackFailed"
+
+
+#: What an update may begin from.
+AT_REST = {Status.IN_SERVICE, Status.UPDATE_ROLLBACK_FAILED}
 
 
 class Mode(StrEnum):
@@ -96,14 +102,51 @@ class Deployment(msgspec.Struct, frozen=True):
     started_at: float
     fleets: tuple[Fleet, ...]
     deployment_config: dict[str, Any] | None = None
+    #: What a failed rollback left behind: fleets of this and of a later deployment, perhaps two of one variant.
+    mixed: bool = False
+
+
+class Strategy(StrEnum):
+    """How an update moves the traffic, as SageMaker spells it where it has a word for it."""
+
+    ALL_AT_ONCE = "ALL_AT_ONCE"
+    CANARY = "CANARY"
+    LINEAR = "LINEAR"
+    ROLLING = "ROLLING"
+
+
+class Phase(StrEnum):
+    """What an update waits for."""
+
+    #: The new instances of the next step are to get healthy.
+    LAUNCHING = "launching"
+    #: Every gateway worker is to go by the shares of this step.
+    SHIFTING = "shifting"
+    #: Time is to pass with these shares, without an alarm.
+    BAKING = "baking"
+    #: A rolling update is being undone: old instances are to get healthy again.
+    RETURNING = "returning"
+
+
+class Rollout(msgspec.Struct, frozen=True):
+    """How far an update is between the ``active`` and the ``pending`` deployment."""
+
+    strategy: Strategy
+    phase: Phase
+    #: When the phase began, in epoch seconds.
+    since: float
+    #: The new fleets' share of the traffic after each step, 0 to 1. An update ends with 1, one that is undone with 0.
+    shares: tuple[float, ...]
+    #: How many of the steps are made.
+    step: int = 0
 
 
 class EndpointState(msgspec.Struct, frozen=True):
     """What the reconciler knows and intends.
 
-    ``active`` takes the traffic. ``pending`` is being started beside it: whole new fleets, or, when it has the revision
-    of ``active``, only the instances that a scale-out adds. ``retired`` instances have left the route tables; they
-    drain and are removed.
+    ``active`` takes the traffic. ``pending`` is being started beside it: whole new fleets, to which ``rollout`` moves
+    the traffic, or, when it has the revision of ``active``, only the instances that a scale-out adds. ``retired``
+    instances have left the route tables; they drain and are removed.
     """
 
     status: Status = Status.CREATING
@@ -113,6 +156,13 @@ class EndpointState(msgspec.Struct, frozen=True):
     active: Deployment | None = None
     pending: Deployment | None = None
     retired: tuple[InstanceRow, ...] = ()
+    #: Of an update to new fleets, from its first step to its last.
+    rollout: Rollout | None = None
+
+    @property
+    def is_resizing(self) -> bool:
+        """Whether weights and counts of the active fleets are being changed."""
+        return bool(self.active and self.pending and self.active.revision == self.pending.revision)
 
     @property
     def images(self) -> set[str]:
@@ -142,6 +192,6 @@ class Endpoint(msgspec.Struct, frozen=True):
         """What DescribeEndpoint shows: a call that the reconciler has not seen yet counts as begun."""
         if self.wanted.deleted:
             return Status.DELETING
-        if self.generation > self.state.settled and self.state.status is Status.IN_SERVICE:
+        if self.generation > self.state.settled and self.state.status in AT_REST:
             return Status.UPDATING
         return self.state.status

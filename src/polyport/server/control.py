@@ -63,6 +63,7 @@ class Control:
             ),
             workers=settings.workers,
             ping_timeout=settings.ping_timeout,
+            alarms=self.store.alarms,
         )
         self.vault = open_vault(settings.home)
         self.access = Watcher(self.store, self.vault, settings, self._take_access)

@@ -12,7 +12,7 @@ from polyport.domain.endpoints import Endpoint, EndpointState, Wanted
 from polyport.domain.names import Owner
 from polyport.domain.resources import EndpointConfig, Model
 from polyport.errors import AlreadyExists, PolyportError, StaleWrite
-from polyport.store import access, queries, rows, schema
+from polyport.store import access, alarms, queries, rows, schema
 from polyport.store.database import Database
 from polyport.store.queries import ListQuery, Page
 
@@ -32,6 +32,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self._database = Database(url)
         self.access = access.AccessStore(self._database)
+        self.alarms = alarms.AlarmStore(self._database)
         self._subscribers: list[Callable[[str], None]] = []
 
     async def open(self, *, upgrade: bool = True) -> None:

@@ -55,6 +55,7 @@ class Desk:
         #: A server runs on this home, and takes what is changed within a second.
         self.is_served = is_served
         self.rows = store.access
+        self.alarms = store.alarms
         self.vault = vault
 
     def account(self, given: str | None) -> str:
