@@ -7,6 +7,8 @@ import pytest
 
 from api.harness import ARN, Plane, refusal, variant
 
+A_SHARE = "is the share of the calls that are copied to the shadow variant, from 0 to 1"
+
 
 @pytest.fixture
 def shadowed(sagemaker: Any, model: str) -> str:
@@ -62,8 +64,7 @@ def test_one_shadow_goes_with_one_production_variant(sagemaker: Any, model: str,
         (variant("next", "Gone"), f'Could not find model "{ARN}:model/gone".'),
         (
             variant("next", InitialVariantWeight=10.0),
-            "ShadowProductionVariants[0].InitialVariantWeight is the share of the calls that are copied to the shadow "
-            "variant, from 0 to 1; given: 10.",
+            f"ShadowProductionVariants[0].InitialVariantWeight {A_SHARE}; given: 10.",
         ),
         (
             {"VariantName": "next", "ModelName": "one", "InstanceType": "ml.m5.xlarge"},
@@ -141,9 +142,7 @@ def test_a_shadows_share_and_count_can_change(plane: Plane, sagemaker: Any, serv
     plane.settle(served)
     wish["DesiredWeight"] = 1.5
     text = refusal(change, EndpointName=served, DesiredWeightsAndCapacities=[wish])
-    assert text == (
-        "DesiredWeight of next is the share of the calls that are copied to the shadow variant, from 0 to 1; given: 1.5."
-    )
+    assert text == f"DesiredWeight of next {A_SHARE}; given: 1.5."
 
 
 def test_what_was_a_shadow_retains_nothing_as_a_production_variant(plane: Plane, sagemaker: Any, served: str) -> None:

@@ -56,6 +56,14 @@ def plan(
     return endpoint, variant, instance, stages, accept, operation.is_stream
 
 
+def copy_stages(variant: routes.Variant, members: Fields) -> tuple[int, ...]:
+    """The places of the containers that a copy of a call goes to in a shadow variant; none if it has no container of
+    the name that the call asks for. What is not invoked by name gets the copy whatever the call names."""
+    if variant.mode != DIRECT:
+        return variant.all_stages
+    return variant.stages.get(members.get(_CONTAINER, b""), ())
+
+
 def _resolve(
     request: Request, index: routes.Index, owner: tuple[str, str], operations: Mapping[bytes, Operation]
 ) -> tuple[routes.Endpoint, bytes]:

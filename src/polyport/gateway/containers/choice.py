@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from polyport.gateway.containers.routes import Instance, Variant
+    from polyport.gateway.containers.routes import Instance, Shadow, Variant
 
 Draw = Callable[[], float]
 """Gives numbers in [0, 1)."""
@@ -85,6 +85,17 @@ def choose_beside(variant: Variant, draw: Draw, time: Time, tried: list[Instance
         instance = choose_instance(sibling, draw, time, tried)
         if instance is not None:
             return sibling, instance
+    return None
+
+
+def choose_shadow(shadows: tuple[Shadow, ...], draw: Draw) -> Shadow | None:
+    """Which shadow variant gets a copy of a call: each its share, a call is copied once at most. While an update has
+    two fleets of a shadow, their shares are parts of one."""
+    point = draw()
+    for shadow in shadows:
+        point -= shadow.share
+        if point < 0:
+            return shadow
     return None
 
 
