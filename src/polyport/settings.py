@@ -165,6 +165,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "open files asks for it."
         ),
     ] = 10_000
+    shadow_max_calls: Annotated[
+        CountOrOff,
+        _doc(
+            "Copies of invocations that may be under way to shadow variants at the same time; what comes beyond is not "
+            "copied. It is shared out evenly among the workers. 0: nothing is copied."
+        ),
+    ] = 100
+    shadow_max_bytes: Annotated[
+        Bytes,
+        _doc(
+            "The bytes that may be held for those copies, shared out as they are; an invocation that does not fit in "
+            "is not copied."
+        ),
+    ] = 64 * 1024 * 1024
     server_timing: Annotated[
         bool,
         _doc("Whether answers of invocations tell in a `Server-Timing` header where the time went."),

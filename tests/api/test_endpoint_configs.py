@@ -126,12 +126,8 @@ def test_prefix_aware_routing_needs_its_members(sagemaker, model):
             {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://bucket/out"}}},
             "AsyncInferenceConfig is not supported: Polyport does not serve asynchronous endpoints.",
         ),
-        (
-            {"ShadowProductionVariants": [variant("shadow")]},
-            "ShadowProductionVariants is not supported: Polyport does not serve shadow variants.",
-        ),
     ],
-    ids=["serverless", "inference components", "asynchronous", "shadow"],
+    ids=["serverless", "inference components", "asynchronous"],
 )
 def test_other_kinds_of_endpoints_are_not_served(sagemaker, model, members, message):
     """Rule: refused clearly, in place of an endpoint that is something else."""

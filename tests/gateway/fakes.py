@@ -5,7 +5,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from polyport.domain.access import AccessTable
-from polyport.domain.routes import Address, EndpointRoute, InstanceRoute, Refused, RouteTable, VariantRoute
+from polyport.domain.routes import (
+    Address,
+    EndpointRoute,
+    InstanceRoute,
+    Refused,
+    RouteTable,
+    ShadowRoute,
+    VariantRoute,
+)
 from polyport.gateway.clients.connection import Connection
 from polyport.gateway.containers.bounded import BoundedPool
 from polyport.gateway.containers.upstream import Pool, Upstream, User
@@ -261,8 +269,18 @@ def variant(*instances: InstanceRoute, name: str = "AllTraffic", weight: float =
     )
 
 
-def endpoint(name: str, *variants: VariantRoute, region: str = REGION, account: str = ACCOUNT) -> EndpointRoute:
-    return EndpointRoute(account=account, region=region, name=name, variants=variants)
+def endpoint(
+    name: str,
+    *variants: VariantRoute,
+    region: str = REGION,
+    account: str = ACCOUNT,
+    shadows: tuple[ShadowRoute, ...] = (),
+) -> EndpointRoute:
+    return EndpointRoute(account=account, region=region, name=name, variants=variants, shadows=shadows)
+
+
+def shadow(*instances: InstanceRoute, share: float = 1.0, name: str = "Shadow", **fields: Any) -> ShadowRoute:
+    return ShadowRoute(variant(*instances, name=name, **fields), share)
 
 
 def single(name: str = "single") -> EndpointRoute:

@@ -12,7 +12,7 @@ from gateway.fakes import ACCOUNT, OK, Reply, World, direct, endpoint, instance,
 from polyport.errors import ApiError
 from polyport.gateway.calls import members
 from polyport.gateway.clients.request import Request
-from polyport.gateway.containers import routes
+from polyport.gateway.containers import choice, routes
 
 PATTERN = "Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*"
 
@@ -291,7 +291,7 @@ def made(*weights: float, empty: tuple[int, ...] = ()) -> routes.Endpoint:
 def drawn(found: routes.Endpoint, count: int = 1000) -> Counter[str]:
     names: Counter[str] = Counter()
     for number in range(count):
-        chosen = routes.choose_variant(found, partial(float, number / count))
+        chosen = choice.choose_variant(found.shares, partial(float, number / count))
         names[chosen.name if chosen else ""] += 1
     return names
 
@@ -322,7 +322,7 @@ def test_a_variant_without_instances_leaves_its_share_to_the_others() -> None:
 def test_a_draw_always_finds_a_variant_with_weight(weights: list[float], draw: float) -> None:
     """Whatever rounding does."""
     found = made(*weights)
-    chosen = routes.choose_variant(found, lambda: draw)
+    chosen = choice.choose_variant(found.shares, lambda: draw)
     assert chosen is not None
     assert chosen.weight > 0 or not any(weights)
 
@@ -339,7 +339,7 @@ def chosen_from(found: routes.Variant, now: float = 0.0, count: int = 400) -> Co
     """Which instances are chosen, over all draws."""
     names: Counter[str] = Counter()
     for number in range(count):
-        chosen = routes.choose_instance(found, partial(float, number / count), partial(float, now), None)
+        chosen = choice.choose_instance(found, partial(float, number / count), partial(float, now), None)
         names[chosen.id if chosen else ""] += 1
     return names
 
@@ -365,8 +365,8 @@ def test_an_instance_that_refused_is_chosen_only_when_there_is_no_other(strategy
     bad.avoid_until = 10.0
     assert set(chosen_from(found, now=9.0)) == {"i1"}
     assert "i0" in chosen_from(found, now=10.0)
-    assert routes.choose_instance(found, lambda: 0.5, lambda: 9.0, [good]) is bad
-    assert routes.choose_instance(found, lambda: 0.5, lambda: 9.0, [good, bad]) is None
+    assert choice.choose_instance(found, lambda: 0.5, lambda: 9.0, [good]) is bad
+    assert choice.choose_instance(found, lambda: 0.5, lambda: 9.0, [good, bad]) is None
 
 
 def test_an_instance_that_left_the_table_is_chosen_by_nobody() -> None:

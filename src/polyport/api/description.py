@@ -1,6 +1,6 @@
 """What DescribeEndpoint answers: a pure function of the row and of what is going on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -9,6 +9,8 @@ from polyport.domain.endpoints import Deployment, Endpoint, Fleet, Status, Varia
 from polyport.domain.instances import Image
 
 Activity = Mapping[str, Sequence[tuple[str, str, float]]]
+#: Summaries of variants, by the member that they are in.
+Lists = dict[str, list[dict[str, Any]]]
 
 #: The shapes' own limits.
 MAX_REASON, MAX_ACTIVITIES = 1024, 5
@@ -29,7 +31,7 @@ def describe(endpoint: Endpoint, healthy: Mapping[str, int], activity: Activity)
         "EndpointStatus": endpoint.status,
         "CreationTime": endpoint.created_at,
         "LastModifiedTime": endpoint.modified_at,
-        "ProductionVariants": _variants(endpoint, healthy, _select(activity, coming=not apart, others=True)),
+        **_variants(endpoint, healthy, _select(activity, coming=not apart, others=True)),
         "LastDeploymentConfig": wanted.deployment_config,
         "FailureReason": state.failure_reason[:MAX_REASON] or None,
     }
@@ -60,18 +62,30 @@ def _pending(endpoint: Endpoint) -> Deployment | None:
     )
 
 
-def _variants(endpoint: Endpoint, healthy: Mapping[str, int], activity: Activity) -> list[dict[str, Any]]:
+def _variants(endpoint: Endpoint, healthy: Mapping[str, int], activity: Activity) -> Lists:
     """What takes the traffic; of an endpoint that has nothing yet or any more, what was wanted."""
     active = endpoint.state.active
     if active is None:
-        return [
-            _shown(variant, variant, (), 0, activity) | {"CurrentWeight": 0.0} for variant in endpoint.wanted.variants
-        ]
+        return _listed(
+            (variant, _shown(variant, variant, (), 0, activity) | {"CurrentWeight": 0.0})
+            for variant in endpoint.wanted.variants
+        )
     current, images = _current(active)
     desired = current | _resized(endpoint, active)
     # The weights of a change are in force before its instances are there.
     taken = desired if endpoint.state.is_resizing else current
-    return [_shown(taken[name], desired[name], images[name], healthy.get(name, 0), activity) for name in current]
+    return _listed(
+        (variant, _shown(taken[name], desired[name], images[name], healthy.get(name, 0), activity))
+        for name, variant in current.items()
+    )
+
+
+def _listed(shown: Iterable[tuple[Variant, dict[str, Any]]]) -> Lists:
+    """The members that variants are shown in; that of shadow variants only if there are some."""
+    lists: Lists = {"ProductionVariants": []}
+    for variant, summary in shown:
+        lists.setdefault("ShadowProductionVariants" if variant.shadow else "ProductionVariants", []).append(summary)
+    return lists
 
 
 def _current(active: Deployment) -> tuple[dict[str, Variant], dict[str, tuple[Image, ...]]]:
@@ -104,10 +118,10 @@ def _summarize(pending: Deployment, *, takes_traffic: bool, activity: Activity) 
             shown |= {"CurrentWeight": 0.0}
         if fleet.variant.instance_type:
             shown["InstanceType"] = fleet.variant.instance_type
-        variants.append(shown)
+        variants.append((fleet.variant, shown))
     return {
         "EndpointConfigName": pending.config_name,
-        "ProductionVariants": variants,
+        **_listed(variants),
         "StartTime": pending.started_at,
     }
 

@@ -18,9 +18,7 @@ async def create_endpoint_config(context: Context, request: dict[str, Any]) -> d
     variants.check(definition)
     given_tags = tags.from_request(request)
     # DescribeEndpointConfig shows the weight that is in force.
-    definition["ProductionVariants"] = [
-        {"InitialVariantWeight": 1.0, **variant} for variant in definition["ProductionVariants"]
-    ]
+    definition |= variants.with_weights(definition)
     for model_name in dict.fromkeys(variants.model_names(definition)):
         if await context.store.get_model(context.owner, model_name) is None:
             raise refusals.not_found(context.owner, "model", model_name)

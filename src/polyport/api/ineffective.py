@@ -44,6 +44,7 @@ _CONFIG = (
     "MetricsConfig",
     "CrossRegionTrafficConfig",
     *(f"ProductionVariants.*.{member}" for member in _VARIANT),
+    *(f"ShadowProductionVariants.*.{member}" for member in _VARIANT),
 )
 
 #: Strategies that are asked for and replaced by RANDOM.
@@ -58,7 +59,8 @@ def without_effect(definition: Mapping[str, Any]) -> list[str]:
     if "ProductionVariants" in definition:
         # The role and the network of a configuration are for inference components, those of a model for the model.
         found = list(_given(definition, (*_CONFIG, "ExecutionRoleArn", "VpcConfig")))
-        found += _strategies(definition["ProductionVariants"])
+        found += _strategies(definition, "ProductionVariants")
+        found += _strategies(definition, "ShadowProductionVariants")
     else:
         found = list(_given(definition, _MODEL))
     if "PrimaryContainer" in definition and "InferenceExecutionConfig" in definition:
@@ -88,9 +90,9 @@ def _find(value: Any, path: list[str], so_far: str) -> Iterator[str]:
         yield from _find(value[path[0]], path[1:], f"{so_far}.{path[0]}".lstrip("."))
 
 
-def _strategies(variants: list[dict[str, Any]]) -> list[str]:
+def _strategies(definition: Mapping[str, Any], member: str) -> list[str]:
     return [
-        f"ProductionVariants[{index}].RoutingConfig.RoutingStrategy"
-        for index, variant in enumerate(variants)
+        f"{member}[{index}].RoutingConfig.RoutingStrategy"
+        for index, variant in enumerate(definition.get(member, []))
         if variant.get("RoutingConfig", {}).get("RoutingStrategy") in _STRATEGIES
     ]

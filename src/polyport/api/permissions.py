@@ -117,7 +117,8 @@ def _tag_keys(request: Request) -> Keys:
 def _definition_keys(owner: Owner, request: Request) -> Keys:
     """What conditions may ask of a model or a configuration."""
     keys: Keys = {}
-    variants = [variant for variant in request.get("ProductionVariants", ()) if variant]
+    members = ("ProductionVariants", "ShadowProductionVariants")
+    variants = [variant for member in members for variant in request.get(member, ()) if variant]
     types = [variant["InstanceType"] for variant in variants if "InstanceType" in variant]
     models = [names.arn(owner, "model", variant["ModelName"]) for variant in variants if "ModelName" in variant]
     _add(keys, "sagemaker:instancetypes", tuple(types))

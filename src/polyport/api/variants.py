@@ -18,10 +18,11 @@ Definition = Mapping[str, Any]
 MAX_INSTANCES = 100
 
 #: Members of a configuration that would make it something else than real-time production variants.
-_KINDS_NOT_SERVED = {
-    "AsyncInferenceConfig": "asynchronous endpoints",
-    "ShadowProductionVariants": "shadow variants",
-}
+_KINDS_NOT_SERVED = {"AsyncInferenceConfig": "asynchronous endpoints"}
+
+PRODUCTION, SHADOW = "ProductionVariants", "ShadowProductionVariants"
+#: What the weight of a shadow variant is.
+_A_SHARE = "is the share of the calls that are copied to the shadow variant, from 0 to 1"
 
 
 def check(config: Definition) -> None:
@@ -29,11 +30,37 @@ def check(config: Definition) -> None:
     for member, what in _KINDS_NOT_SERVED.items():
         if config.get(member):
             raise not_served(member, what)
-    for index, variant in enumerate(config["ProductionVariants"]):
-        _check_variant(f"ProductionVariants[{index}]", variant)
-    twice = containers.repeated(variant["VariantName"] for variant in config["ProductionVariants"])
+    for member in (PRODUCTION, SHADOW):
+        for index, variant in enumerate(config.get(member, [])):
+            _check_variant(f"{member}[{index}]", variant)
+    twice = containers.repeated(variant["VariantName"] for variant in all_of(config))
     if twice:
         raise invalid(f"VariantName must be unique within an endpoint configuration; given more than once: {twice}.")
+    if config.get(SHADOW):
+        _check_shadow(config)
+
+
+def all_of(config: Definition) -> list[Definition]:
+    """The variants of a configuration, those that take traffic before those that get copies of it."""
+    return [*config[PRODUCTION], *config.get(SHADOW, [])]
+
+
+def with_weights(config: Definition) -> dict[str, list[dict[str, Any]]]:
+    """The members with variants, each with the weight that is in force."""
+    members = [member for member in (PRODUCTION, SHADOW) if member in config]
+    return {member: [{"InitialVariantWeight": 1.0, **variant} for variant in config[member]] for member in members}
+
+
+def _check_shadow(config: Definition) -> None:
+    """SageMaker's rule, and that the weight can be a share."""
+    if len(config[PRODUCTION]) > 1 or len(config[SHADOW]) > 1:
+        raise invalid(
+            f"With {SHADOW}, an endpoint configuration has one variant in {PRODUCTION} and one in {SHADOW}; given: "
+            f"{len(config[PRODUCTION])} and {len(config[SHADOW])}."
+        )
+    weight = config[SHADOW][0].get("InitialVariantWeight", 1.0)
+    if weight > 1:
+        raise invalid(f"{SHADOW}[0].InitialVariantWeight {_A_SHARE}; given: {weight:g}.")
 
 
 def _check_variant(path: str, variant: Definition) -> None:
@@ -64,15 +91,19 @@ def _check_instance_type(path: str, variant: Definition) -> None:
 
 def model_names(config: Definition) -> list[str]:
     """The models that a configuration names."""
-    return [variant["ModelName"] for variant in config["ProductionVariants"]]
+    return [variant["ModelName"] for variant in all_of(config)]
 
 
 def snapshot(owner: Owner, config: EndpointConfig, models: Mapping[str, Model]) -> tuple[Variant, ...]:
     """Copies of all variants with their models. Raises `ApiError` when a model is gone."""
-    return tuple(_snapshot(owner, variant, models) for variant in config.definition["ProductionVariants"])
+    shadows = {variant["VariantName"] for variant in config.definition.get(SHADOW, [])}
+    return tuple(
+        _snapshot(owner, variant, models, is_shadow=variant["VariantName"] in shadows)
+        for variant in all_of(config.definition)
+    )
 
 
-def _snapshot(owner: Owner, variant: Definition, models: Mapping[str, Model]) -> Variant:
+def _snapshot(owner: Owner, variant: Definition, models: Mapping[str, Model], *, is_shadow: bool) -> Variant:
     model = models.get(variant["ModelName"])
     if model is None:
         raise not_found(owner, "model", variant["ModelName"])
@@ -88,13 +119,16 @@ def _snapshot(owner: Owner, variant: Definition, models: Mapping[str, Model]) ->
         network_isolation=model.definition.get("EnableNetworkIsolation", False),
         startup_timeout=variant.get("ContainerStartupHealthCheckTimeoutInSeconds"),
         download_timeout=variant.get("ModelDataDownloadTimeoutInSeconds"),
+        shadow=is_shadow,
     )
 
 
 def retain(new: Iterable[Variant], current: Iterable[Variant], excluded: Collection[str]) -> tuple[Variant, ...]:
-    """``RetainAllVariantProperties``: variants of the same name keep count and weight, but what is ``excluded``."""
-    by_name = {variant.name: variant for variant in current}
-    return tuple(_retain(variant, by_name.get(variant.name, variant), excluded) for variant in new)
+    """``RetainAllVariantProperties``: variants of the same name keep count and weight, but what is ``excluded``. One
+    that was a shadow and is none any more, or the other way round, is another variant: its weight meant something else.
+    """
+    known = {(variant.name, variant.shadow): variant for variant in current}
+    return tuple(_retain(variant, known.get((variant.name, variant.shadow), variant), excluded) for variant in new)
 
 
 def _retain(new: Variant, current: Variant, excluded: Collection[str]) -> Variant:
@@ -118,10 +152,13 @@ def resize(current: tuple[Variant, ...], wishes: Iterable[Definition], config_na
 
 
 def _resize(variant: Variant, wish: Definition) -> Variant:
+    weight = wish.get("DesiredWeight", variant.weight)
+    if variant.shadow and weight > 1:
+        raise invalid(f"DesiredWeight of {variant.name} {_A_SHARE}; given: {weight:g}.")
     return replace(
         variant,
         instance_count=wish.get("DesiredInstanceCount", variant.instance_count),
-        weight=wish.get("DesiredWeight", variant.weight),
+        weight=weight,
     )
 
 

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from polyport.gateway.clients.between import Between
+
 if TYPE_CHECKING:
     from polyport.errors import ApiError
-    from polyport.gateway.clients.exchange import Client, Taker
+    from polyport.gateway.clients.exchange import Client
     from polyport.gateway.clients.request import Request
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ class Way(msgspec.Struct):
     error: str = ""
 
 
-class Line(msgspec.Struct):
+class Line(msgspec.Struct, omit_defaults=True):
     """One line. ``status`` is what the client was told; ``request_bytes`` are of the body, ``response_bytes`` of the
     whole answer with its head; times are milliseconds."""
 
@@ -65,6 +67,8 @@ class Line(msgspec.Struct):
     response_bytes: int
     stages: dict[str, float]
     total: float
+    #: It is the copy of a call, for a shadow variant; not said of others.
+    shadow: bool = False
 
 
 class Logged(Protocol):
@@ -142,26 +146,19 @@ class Log:
             log.warning("the access log cannot be written (%s); lines are lost", error.strerror)
 
 
-class Entry:
-    """Looks on at one call, and writes its line when it is over. To the connection it is the exchange, to the exchange
-    the connection."""
+class Entry(Between):
+    """Looks on at one call, and writes its line when it is over. ``is_shadow``: it is the copy of one."""
 
-    __slots__ = ("_began", "_client", "_log", "_request", "_sent", "_status", "exchange")
+    __slots__ = ("_began", "_is_shadow", "_log", "_request", "_sent", "_status")
 
-    def __init__(self, log_: Log, client: Client, request: Request) -> None:
+    def __init__(self, log_: Log, client: Client, request: Request, *, is_shadow: bool = False) -> None:
+        super().__init__(client)
         self._log = log_
-        self._client = client
         self._request = request
+        self._is_shadow = is_shadow
         self._began = monotonic()
         self._status = 0
         self._sent = 0
-        #: The exchange itself; set before anything else happens, and gone when it is over.
-        self.exchange: Taker = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"<Entry of {self.exchange!r}>"
-
-    # What the exchange asks of its client
 
     def write(self, data: bytes) -> None:
         """Count it."""
@@ -189,56 +186,16 @@ class Entry:
         self._close()
         self._client.cut()
 
-    def peer(self) -> str:
-        """The client's address."""
-        return self._client.peer()
-
-    def pause_body(self) -> None:
-        """Pass it on."""
-        self._client.pause_body()
-
-    def resume_body(self) -> None:
-        """Pass it on."""
-        self._client.resume_body()
-
-    # What the connection asks of its exchange
-
-    def start(self) -> None:
-        """Pass it on."""
-        self.exchange.start()
-
-    def crashed(self) -> None:
-        """Pass it on, if it is not over: an answer comes of it."""
-        if self.exchange is not None:
-            self.exchange.crashed()
-
-    def pause(self) -> None:
-        """Pass it on."""
-        self.exchange.pause()
-
-    def resume(self) -> None:
-        """Pass it on."""
-        self.exchange.resume()
-
-    def take(self, piece: bytes) -> None:
-        """Pass it on."""
-        self.exchange.take(piece)
-
-    def stalled(self) -> None:
-        """Pass it on: an answer comes of it."""
-        self.exchange.stalled()
-
     def abandon(self) -> None:
         """The client is gone, and no answer comes any more."""
-        self.exchange.abandon()
+        exchange = self.exchange
         self._status = self._status or GONE
         self._close("ClientGone")
+        exchange.abandon()
 
     def _close(self, error: str = "", peer: str | None = None) -> None:
         request = self._request
-        logged: Logged = self.exchange  # type: ignore[assignment]  # all that are logged can tell
-        way = logged.way()
-        # The exchange holds this entry: a cycle.
+        way = self.way()
         self.exchange = None  # type: ignore[assignment]
         self._log.add(
             Line(
@@ -255,6 +212,7 @@ class Entry:
                 response_bytes=self._sent,
                 stages=way.stages,
                 total=milliseconds(monotonic() - self._began),
+                shadow=self._is_shadow,
             )
         )
 

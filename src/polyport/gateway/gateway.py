@@ -25,6 +25,7 @@ from polyport.gateway.calls.forward import Forward
 from polyport.gateway.calls.invocation import Invocation
 from polyport.gateway.calls.refusal import Refusal
 from polyport.gateway.calls.streaming import StreamedInvocation
+from polyport.gateway.clients import between
 from polyport.gateway.clients.connection import Connection
 from polyport.gateway.clients.exchange import Client, Exchange, Taker
 from polyport.gateway.clients.request import INVOCATIONS, Request
@@ -35,6 +36,7 @@ from polyport.gateway.containers.bounded import BoundedPool
 from polyport.gateway.containers.upstream import Pool
 from polyport.gateway.deadlines import Lane, Loop
 from polyport.gateway.options import Options
+from polyport.gateway.shadows.shadows import Shadows
 
 Report = Callable[[str, str, str], object]
 """Tells control that a container does not answer: instance id, hostname, reason."""
@@ -79,6 +81,7 @@ class Gateway:
         if options.stage_timeout:
             self.stages = Lane(loop, options.stage_timeout, Course.expire)
         self.forwards: Lane[Forward] = Lane(loop, options.invocation_timeout, Forward.expire)
+        self.shadows = Shadows(self, options.shadow_max_calls, options.shadow_max_bytes)
         self.access_log = access_log.Log(options.access_log) if options.access_log else None
         self.index = routes.empty()
         #: No new connections, no further requests: the process is about to end.
@@ -112,7 +115,7 @@ class Gateway:
             return Forward(self, client, request)
         if self.access_log is not None:
             client = entry = access_log.Entry(self.access_log, client, request)
-            # `take` is asked only of those that `serve_early` gives.
+            # `take` is asked only of those that `serve_early` gives; so it is of what looks on for shadows.
             entry.exchange = cast(Taker, self._invoke(client, request))
             return entry
         return self._invoke(client, request)
@@ -131,9 +134,17 @@ class Gateway:
         except ApiError as error:
             refusal = self._refuse(client, request, known, error)
             return Refusal(client, request.target, refusal, began if self.options.server_timing else None)
+        mirror = self.shadows.watch(client, request, call) if call[0].shadows else None
+        if mirror is not None:
+            client = mirror
         if call[-1]:
-            return StreamedInvocation(self, client, request, call, self.streams)
-        return Invocation(self, client, request, call, self.calls)
+            exchange: Invocation = StreamedInvocation(self, client, request, call, self.streams)
+        else:
+            exchange = Invocation(self, client, request, call, self.calls)
+        if mirror is None:
+            return exchange
+        mirror.exchange = exchange
+        return mirror
 
     def _home_of(self, request: Request) -> tuple[str, str]:
         """The account and region of whoever calls a server without keys. Raises `ApiError`."""
@@ -177,9 +188,7 @@ class Gateway:
         if request.hasher is not None:
             return None
         exchange = self.serve(client, request)
-        if isinstance(exchange, access_log.Entry):
-            return exchange if isinstance(exchange.exchange, Invocation) else None
-        return exchange if isinstance(exchange, Invocation) else None
+        return cast(Taker, exchange) if isinstance(between.innermost(exchange), Invocation) else None
 
     def connection_line(self, request: Request) -> bytes:
         """The header line that tells a client whether its connection goes on, where that is not self-evident."""
@@ -248,12 +257,14 @@ class Gateway:
             for container in instance.containers:
                 container.pool.sweep()
         self.control.sweep()
+        self.shadows.sweep()
         self._refusals.flush()
         if self.access_log is not None:
             self.access_log.flush()
 
     def drain(self, *, patiently: bool = False) -> None:
-        """Finish what is in flight and take nothing more. ``on_idle`` is called when the last client is gone.
+        """Finish what is in flight and take nothing more. ``on_idle`` is called when the last client is gone;
+        copies for shadow variants are not waited for.
 
         ``patiently``: a client whose connection is idle may be about to use it, so it gets one more answer, which tells
         that the connection ends. Only those that stay quiet are closed.
@@ -270,6 +281,7 @@ class Gateway:
         clients: list[Connection | Surplus] = [*self.connections, *self.surplus]
         for client in clients:
             client.transport.abort()
+        self.shadows.close()
         self._refusals.flush()
         for instance in (*self.index.instances.values(), *self._draining.values()):
             instance.close()

@@ -43,6 +43,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     queue_timeout: float = 5.0
     #: Clients of this worker.
     max_connections: int = 10_000
+    #: Copies of calls that may be held for shadow variants, and bytes of them.
+    shadow_max_calls: int = 100
+    shadow_max_bytes: int = 64 * 1024 * 1024
     server_timing: bool = True
     #: ``stdout``, ``stderr`` or a file; empty: no log.
     access_log: str = ""
@@ -77,6 +80,8 @@ def from_settings(
         queue_size=ceil(settings.queue_size / settings.workers),
         queue_timeout=settings.queue_timeout,
         max_connections=settings.max_connections,
+        shadow_max_calls=ceil(settings.shadow_max_calls / settings.workers),
+        shadow_max_bytes=ceil(settings.shadow_max_bytes / settings.workers),
         server_timing=settings.server_timing,
         access_log=_log_path(settings),
         drain_timeout=settings.invocation_timeout,

@@ -65,7 +65,7 @@ class Worker:
             on_drained=self._channel.acknowledge,
         )
         self.gateway.on_idle = self._idle.set
-        self.gateway.most_connections = most_connections(options.max_connections)
+        self.gateway.most_connections = most_connections(options.max_connections, options.shadow_max_calls)
 
     def stop(self) -> None:
         """Begin to end."""
@@ -184,12 +184,13 @@ def allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def most_connections(wanted: int) -> int:
-    """As many as are wanted, but each may need a second one to a container, and some files are ours."""
+def most_connections(wanted: int, shadow_calls: int = 0) -> int:
+    """As many as are wanted, but each may need a second one to a container, some are for copies of calls, and some
+    files are ours."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return wanted
-    most = min(wanted, max(1, (limit - min(RESERVED_FILES, limit // 4)) // 2))
+    most = min(wanted, max(1, (limit - min(RESERVED_FILES + shadow_calls, limit // 4)) // 2))
     if most < wanted:
         log.info("at most %d connections are taken: %d files may be open", most, limit)
     return most

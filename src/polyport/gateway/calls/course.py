@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from polyport.gateway import access_log, faults
 from polyport.gateway.calls import headers, sessions, timing
 from polyport.gateway.clients.request import NO_FIELDS, Fields
-from polyport.gateway.containers import routes
+from polyport.gateway.containers import choice, routes
 from polyport.gateway.containers.upstream import STARVED
 
 if TYPE_CHECKING:
@@ -192,7 +192,12 @@ class Course:
             # No other has the session.
             return False
         self._tried = [*(self._tried or ()), instance]
-        other = routes.choose_instance(self._variant, gateway.draw, gateway.loop.time, self._tried)
+        other = choice.choose_instance(self._variant, gateway.draw, gateway.loop.time, self._tried)
+        if other is None and not self._position:
+            # Nothing has run yet: the other fleet of the variant will do, while an update has two.
+            beside = choice.choose_beside(self._variant, gateway.draw, gateway.loop.time, self._tried)
+            if beside is not None:
+                self._variant, other = beside
         if other is None:
             return False
         self._instance = other

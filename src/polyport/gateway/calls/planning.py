@@ -7,8 +7,8 @@ from polyport.gateway import faults
 from polyport.gateway.calls import headers, sessions
 from polyport.gateway.calls.members import Operation
 from polyport.gateway.clients.request import Fields, Request
-from polyport.gateway.containers import routes
-from polyport.gateway.containers.routes import Draw, Time
+from polyport.gateway.containers import choice, routes
+from polyport.gateway.containers.choice import Draw, Time
 
 ASYNC = b"async-invocations"
 DIRECT = "Direct"
@@ -49,11 +49,19 @@ def plan(
     held = _held(endpoint, members) if headers.SESSION in members else None
     variant = held[0] if held else _variant(endpoint, members, draw)
     stages = variant.all_stages if not members and variant.mode != DIRECT else _stages(endpoint, variant, members)
-    instance = held[1] if held else routes.choose_instance(variant, draw, time, None)
+    instance = held[1] if held else choice.choose_instance(variant, draw, time, None)
     if instance is None:
         raise faults.no_capacity(endpoint.name, variant.name)
     accept = (members if operation.is_stream else request.fields).get(operation.accept) or headers.DEFAULT_ACCEPT
     return endpoint, variant, instance, stages, accept, operation.is_stream
+
+
+def copy_stages(variant: routes.Variant, members: Fields) -> tuple[int, ...]:
+    """The places of the containers that a copy of a call goes to in a shadow variant; none if it has no container of
+    the name that the call asks for. What is not invoked by name gets the copy whatever the call names."""
+    if variant.mode != DIRECT:
+        return variant.all_stages
+    return variant.stages.get(members.get(_CONTAINER, b""), ())
 
 
 def _resolve(
@@ -105,15 +113,16 @@ def _held(endpoint: routes.Endpoint, members: Fields) -> tuple[routes.Variant, r
 def _variant(endpoint: routes.Endpoint, members: Fields, draw: Draw) -> routes.Variant:
     wanted = members.get(_VARIANT)
     if wanted is None:
-        variant = routes.choose_variant(endpoint, draw)
+        variant = choice.choose_variant(endpoint.shares, draw)
         if variant is None:
             raise faults.no_capacity(endpoint.name, "")
         return variant
-    name = wanted.decode("latin-1")
-    for variant in endpoint.variants:
-        if variant.name == name:
-            return variant
-    raise faults.no_variant(endpoint.name, name, [variant.name for variant in endpoint.variants])
+    shares = endpoint.named.get(wanted)
+    variant = choice.choose_variant(shares, draw) if shares is not None else None
+    if variant is None:
+        known = list(dict.fromkeys(variant.name for variant in endpoint.variants))
+        raise faults.no_variant(endpoint.name, wanted.decode("latin-1"), known)
+    return variant
 
 
 def _stages(endpoint: routes.Endpoint, variant: routes.Variant, members: Fields) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The route table as a gateway uses it: look-ups by what a request says, and the choice of variant and instance.
+"""The route table as a gateway uses it: look-ups by what a request says. `choice` chooses among what they find.
 
 A table is built beside the old one and takes its place whole. Instances that are in both stay the same objects, so
 their counts of calls in flight go on, and so do their open connections.
@@ -13,6 +13,7 @@ from polyport.domain.access import CLOSED
 from polyport.domain.names import Owner, arn
 from polyport.domain.routes import Address, EndpointRoute, InstanceRoute, RouteTable, VariantRoute
 from polyport.gateway.calls import sessions, timing
+from polyport.gateway.containers import choice
 from polyport.gateway.containers.upstream import Pool
 
 #: Seconds for which an instance that refused a connection is chosen only when there is no other.
@@ -25,10 +26,6 @@ _SAFE = re.compile(r"[!-~]*")
 _ARN = re.compile(r"arn:aws[a-z-]*:sagemaker:([a-z0-9-]{1,32}):([0-9]{12}):endpoint/[a-z0-9-]{1,63}")
 _TARGET = re.compile(rb"/endpoints/([^/?#]*)/([^/?#]*)(?:[?#].*)?", re.DOTALL)
 
-Draw = Callable[[], float]
-"""Gives numbers in [0, 1)."""
-Time = Callable[[], float]
-"""Gives seconds, monotonic."""
 OpenPool = Callable[[Address], Pool]
 
 
@@ -89,7 +86,7 @@ class Instance:
 
 
 class Variant:
-    """One production variant. ``stages`` has the way of a direct call by the bytes of the hostname: one place."""
+    """One fleet of a variant. ``stages`` has the way of a direct call by the bytes of the hostname: one place."""
 
     __slots__ = (
         "all_stages",
@@ -99,6 +96,8 @@ class Variant:
         "is_least_outstanding",
         "mode",
         "name",
+        "share",
+        "siblings",
         "stages",
         "weight",
     )
@@ -106,6 +105,9 @@ class Variant:
     def __init__(self, route: VariantRoute, instances: tuple[Instance, ...]) -> None:
         self.name = route.name
         self.weight = route.weight
+        self.share = route.share
+        #: The other fleets of its name that have the same containers.
+        self.siblings: tuple[Variant, ...] = ()
         self.mode = route.mode
         self.hostnames = route.hostnames
         self.stages = {hostname.encode(): (place,) for place, hostname in enumerate(route.hostnames)}
@@ -117,22 +119,41 @@ class Variant:
         self.header = b"x-Amzn-Invoked-Production-Variant: %b\r\n" % route.name.encode()
 
 
+class Shadow:
+    """A shadow variant, and the share (0 to 1) of the calls that it gets a copy of."""
+
+    __slots__ = ("share", "variant")
+
+    def __init__(self, variant: Variant, share: float) -> None:
+        self.variant = variant
+        self.share = share
+
+
 class Endpoint:
-    """One endpoint that may be invoked. ``shares`` are the variants that untargeted calls are drawn from, each with
-    the sum of the weights up to it."""
+    """One endpoint that may be invoked. ``shares`` are what untargeted calls are drawn among, ``named`` the same for
+    calls that name a variant, by the bytes of its name."""
 
-    __slots__ = ("account", "arn", "name", "paths", "region", "route", "shares", "total", "variants")
+    __slots__ = ("account", "arn", "name", "named", "paths", "region", "route", "shadows", "shares", "variants")
 
-    def __init__(self, route: EndpointRoute, variants: tuple[Variant, ...]) -> None:
+    def __init__(self, route: EndpointRoute, variants: tuple[Variant, ...], shadows: tuple[Shadow, ...] = ()) -> None:
         self.route = route
         self.account = route.account
         self.region = route.region
         self.name = route.name
         self.arn = arn(Owner(route.account, route.region), "endpoint", route.name)
         self.variants = variants
-        self.shares, self.total = _shares(variants)
+        self.shadows = shadows
+        self.shares = choice.by_weight(variants)
+        self.named = choice.by_name(variants)
+        for variant in variants:
+            variant.siblings = _siblings(variant, variants)
         #: As clients write them: names that can be created need no percent-encoding.
         self.paths = tuple((b"/endpoints/%b/%b" % (route.name.encode(), end), end) for end in OPERATIONS)
+
+    @property
+    def fleets(self) -> tuple[Variant, ...]:
+        """All of them, those of shadow variants too."""
+        return (*self.variants, *(shadow.variant for shadow in self.shadows))
 
 
 class Index:
@@ -181,20 +202,23 @@ def build(table: RouteTable, previous: Index, draining: dict[str, Instance], ope
     instances: dict[str, Instance] = {}
     endpoints = []
     changes: list[Callable[[], None]] = []
+
+    def fleet(variant: VariantRoute) -> Variant:
+        for one in variant.instances:
+            known = previous.instances.get(one.id) or draining.get(one.id)
+            instances[one.id] = _instance(one, variant, known, open_pool, changes)
+        return Variant(variant, tuple(instances[one.id] for one in variant.instances))
+
     for route in table.endpoints:
         same = previous.endpoint((route.account, route.region), route.name)
         if same is not None and same.route == route:
             endpoints.append(same)
-            for kept in same.variants:
+            for kept in same.fleets:
                 instances.update((one.id, one) for one in kept.instances)
             continue
-        variants = []
-        for variant in route.variants:
-            for instance in variant.instances:
-                known = previous.instances.get(instance.id) or draining.get(instance.id)
-                instances[instance.id] = _instance(instance, variant, known, open_pool, changes)
-            variants.append(Variant(variant, tuple(instances[one.id] for one in variant.instances)))
-        endpoints.append(Endpoint(route, tuple(variants)))
+        variants = tuple(fleet(variant) for variant in route.variants)
+        shadows = tuple(Shadow(fleet(shadow.variant), shadow.share) for shadow in route.shadows)
+        endpoints.append(Endpoint(route, variants, shadows))
     index = Index(table, endpoints, instances)
     # Only now: calls go on by the previous table if this one cannot be used.
     for change in changes:
@@ -214,47 +238,10 @@ def parse_target(target: bytes) -> tuple[str, bytes] | None:
     return (unquote_to_bytes(match[1]).decode("utf-8", "replace"), match[2]) if match else None
 
 
-def choose_variant(endpoint: Endpoint, draw: Draw) -> Variant | None:
-    """One of the variants, in the proportion of their weights. ``None``: none can be used."""
-    shares = endpoint.shares
-    if len(shares) == 1:
-        return shares[0][1]
-    point = draw() * endpoint.total
-    for reach, variant in shares:
-        if point < reach:
-            return variant
-    return shares[-1][1] if shares else None
-
-
-def choose_instance(variant: Variant, draw: Draw, time: Time, tried: list[Instance] | None) -> Instance | None:
-    """One of the variant's instances by its routing strategy, none that was tried before or has left the table;
-    one that just refused a connection only if there is no other."""
-    instances = variant.instances
-    if tried is None and not variant.is_least_outstanding and instances:
-        instance = instances[int(draw() * len(instances))] if len(instances) > 1 else instances[0]
-        if not instance.avoid_until and not instance.is_retired:
-            return instance
-    now = time()
-    candidates = [one for one in instances if not one.is_retired and (tried is None or one not in tried)]
-    candidates = [one for one in candidates if one.avoid_until <= now] or candidates
-    if variant.is_least_outstanding and candidates:
-        least = min(one.outstanding for one in candidates)
-        candidates = [one for one in candidates if one.outstanding == least]
-    return candidates[int(draw() * len(candidates))] if candidates else None
-
-
-def _shares(variants: tuple[Variant, ...]) -> tuple[list[tuple[float, Variant]], float]:
-    """A variant without instances gets no share, as long as another one has both. If nobody has a weight, all that have
-    instances share alike: an endpoint all of whose weights are 0 would otherwise refuse every call."""
-    weighed = [(one.weight, one) for one in variants if one.weight > 0 and one.instances]
-    if not any(one.weight > 0 for one in variants):
-        weighed = [(1.0, one) for one in variants if one.instances]
-    total = 0.0
-    shares = []
-    for weight, variant in weighed:
-        total += weight
-        shares.append((total, variant))
-    return shares, total
+def _siblings(variant: Variant, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
+    containers = variant.mode, variant.hostnames
+    alike = [one for one in variants if one.name == variant.name and (one.mode, one.hostnames) == containers]
+    return tuple(one for one in alike if one is not variant)
 
 
 def _instance(
