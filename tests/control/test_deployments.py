@@ -103,7 +103,6 @@ def test_a_bake_ends_when_it_is_over_and_not_a_poll_later(run: Callable[..., Non
     from polyport.control import reconcile
 
     monkeypatch.setattr(reconcile, "POLL_INTERVAL", 1000.0)
-    monkeypatch.setattr(reconcile, "SWEEP_INTERVAL", 1000.0)
 
     async def body(plane: Plane) -> None:
         await plane.create(variant("A", 2))
