@@ -161,8 +161,8 @@ def test_a_frozen_gateway_worker_is_ended_and_another_takes_its_place(
         [control] = pids_of(server, "polyport.server.control")
         os.kill(control, signal.SIGKILL)
     server.command("endpoints", "restart", "single")
-    wait_for(lambda: len(set(pids_of(server, "polyport.gateway.worker")) - {frozen}) == 2, "another worker")
-    wait_for(lambda: len(instances(server)) == 1 and before not in instances(server), "the end of the restart")
+    wait_for(lambda: len(set(pids_of(server, "polyport.gateway.worker")) - {frozen}) == 2, "another", 60)
+    wait_for(lambda: len(instances(server)) == 1 and before not in instances(server), "the restart", 60)
     wait_for_status(server.client("sagemaker"), "single", "InService")
 
 

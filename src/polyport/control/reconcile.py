@@ -79,6 +79,7 @@ class Reconciler:
         for endpoint in endpoints:
             self.view.note(endpoint)
         await self.monitor.first_verdicts()
+        self.view.vouch()
         for endpoint in endpoints:
             self.view.publish(endpoint)
         self.publisher.flush()

@@ -11,7 +11,7 @@ class Workers(Protocol):
         """End this one."""
 
     def end_others(self, pids: Collection[int]) -> None:
-        """End those that have none of these process ids."""
+        """End those that have none of these process ids, but for those that are just being started."""
 
 
 class NoWorkers:
