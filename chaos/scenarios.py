@@ -257,19 +257,22 @@ def weights(run: Run) -> None:
 
 
 def replacements(run: Run) -> None:
-    """`polyport serve --replace` over the running server."""
+    """`polyport serve --replace` over the running server, updates running."""
     ground = run.ground
     ground.create("steady")
+    ground.create("moving")
     slowest = 0.0
-    with run.load("steady"):
+    with run.load("steady", "moving"), Updates(ground, "moving") as change:
         for _ in run.repeat("server that takes over"):
-            before, instances = ground.launcher, ground.instances()
+            before, instances = ground.launcher, ground.instances("steady")
             began = time.monotonic()
             ground.start("--replace")
             slowest = max(slowest, time.monotonic() - began)
             wait_for(lambda before=before: _has_ended(before), "the older server to end")  # type: ignore[misc]
-            if ground.instances() != instances:
+            if ground.instances("steady") != instances:
                 run.broken.append("other instances run than before a server took over")
+    run.broken += change.troubles
+    run.figures["updates"] = float(sum(change.done.values()))
     run.measure("seconds until the newer serves, at most", slowest)
 
 

@@ -2,7 +2,6 @@
 
 import lightgbm
 import numpy
-
 from server import Rows, model_folder, serve
 
 

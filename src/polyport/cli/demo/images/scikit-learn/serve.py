@@ -3,7 +3,6 @@
 import joblib
 import numpy
 import sklearn
-
 from server import Rows, model_folder, serve
 
 
