@@ -57,7 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
                 plan = Plan(_times(given, one), given.seconds, seed)
                 results.append(scenarios.run(one, plan, lambda text, one=one: status.update(f"{one.name}: {text}")))  # type: ignore[misc]
             console.print(f"{one.name}: {'BROKEN' if results[-1].broken else 'kept'}", highlight=False)
-    machine = f"{os.cpu_count()} CPUs, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}"
+    machine = (
+        f"{os.cpu_count()} CPUs, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}, "
+        f"load average {os.getloadavg()[1]:.0f}"
+    )
     made = Report(seed, time.strftime("%Y-%m-%d", time.gmtime()), machine, tuple(results), skipped)
     given.folder.mkdir(exist_ok=True)
     file.write_bytes(msgspec.json.format(msgspec.json.encode(made)) + b"\n")

@@ -229,6 +229,11 @@ def test_who_may_not_call_is_not_told_what_is_wrong(closed: Plane, wire: Wire) -
         ({"ForAllValues:StringLike": {"sagemaker:InstanceTypes": ["ml.g5.*"]}}, {}, False),
         ({"ForAllValues:ArnEquals": {"sagemaker:ModelArn": [arn("one", "model")]}}, {}, True),
         ({"ForAllValues:ArnEquals": {"sagemaker:ModelArn": [arn("two", "model")]}}, {}, False),
+        (
+            {"ForAllValues:ArnEquals": {"sagemaker:ModelArn": [arn("one", "model")]}},
+            {"ShadowProductionVariants": [variant("shadow", "two")]},
+            False,
+        ),
         ({"StringEquals": {"aws:username": "bob"}}, {}, True),
         ({"StringEquals": {"aws:username": "alice"}}, {}, False),
         ({"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:user/b*"}}, {}, True),

@@ -8,7 +8,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import workers
@@ -118,6 +118,7 @@ def test_an_id_that_nobody_issued_is_for_a_container_to_judge(world: World) -> N
     assert b"Session-Id: made-up\r\n" in world.pool(1).accept().take()
 
 
+@settings(deadline=None)
 @given(st.from_regex(re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*", re.ASCII), fullmatch=True))
 def test_a_marked_id_is_one_that_the_service_model_allows_and_comes_back_whole(name: str) -> None:
     """Whatever id a container invents, also one that looks marked already."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.fakes import OK, Reply, Transport, World, answer, endpoint, instance, invoke, shadow, variant
@@ -216,6 +216,7 @@ def picked(shadows: tuple[routes.Shadow, ...], points: int = 1000) -> Counter[st
     return counts
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_a_shadow_gets_copies_of_its_share(share: float, moved: float) -> None:
     """All of them for 1 and none for 0; two fleets of it, in an update, get together what one would."""
@@ -459,6 +460,7 @@ def test_a_mistake_of_ours_in_a_copy_ends_the_copy_alone(world: World, monkeypat
     assert tally(world).answered == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["begin", "grow", "release"]), st.integers(0, 60))))
 def test_the_room_is_never_overdrawn_and_comes_back(steps: list[tuple[int, str, int]]) -> None:
     """Whatever copies do, in any order."""

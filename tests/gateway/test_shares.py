@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.fakes import ACCOUNT, OK, Reply, World, answer, endpoint, instance, invoke, variant
@@ -84,6 +84,7 @@ shares = st.floats(0, 1)
 parts = st.tuples(shares, st.floats(0, 100), st.booleans(), st.booleans())
 
 
+@settings(deadline=None)
 @given(st.lists(parts, min_size=1, max_size=5))
 def test_traffic_is_shared_as_the_table_says(variants: list[tuple[float, float, bool, bool]]) -> None:
     """Rules, for any table of variants with two fleets each: a variant that can be called gets its weight's part of all

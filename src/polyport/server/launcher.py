@@ -23,7 +23,7 @@ import polyport
 from polyport.errors import UsageError
 from polyport.gateway import options
 from polyport.gateway.tls import Certificate
-from polyport.server import children, handover, home, ports, sockets, versions
+from polyport.server import address, children, handover, home, ports, sockets, versions
 from polyport.server.children import Child
 from polyport.settings import Settings, to_json
 
@@ -59,7 +59,7 @@ def serve(settings: Settings, on_ready: Callable[[str, bool], None], *, replace:
         if taken is not None:
             taken.wait_until_free()
         else:
-            home.sign(lock, _url(settings))
+            home.sign(lock, address.url(settings))
         kept = versions.keep(settings.home)
         launcher = _Launcher(settings, lock, listeners, taken, on_ready)
         try:
@@ -91,10 +91,6 @@ def _listeners(settings: Settings, taken: handover.Taken | None) -> list[socket.
         for listener in taken.listeners:
             listener.close()
     return ports.share([ports.reserve(settings.host, settings.port)], settings.workers)
-
-
-def _url(settings: Settings) -> str:
-    return f"http{'s' if settings.tls_cert else ''}://{_in_url(settings.host)}:{settings.port}"
 
 
 def _check_tls(settings: Settings) -> None:
@@ -187,10 +183,10 @@ class _Launcher:
         path = home.socket_folder(self._settings.home) / handover.FILE_NAME
         with handover.listen(path) as door:
             if self._taken is not None:
-                home.sign(self._lock, _url(self._settings))
+                home.sign(self._lock, address.url(self._settings))
                 self._taken.confirm()
                 self._taken = None
-            self._on_ready(_url(self._settings), facts.get("authentication") == "none")
+            self._on_ready(address.url(self._settings), facts.get("authentication") == "none")
             while not self._is_handed_over:
                 await self._meet(door)
         self._stopping.set()
@@ -299,7 +295,7 @@ class _Launcher:
     async def _wait_until_ready(self) -> dict[str, Any]:
         mine = set(_names(self._generation, self._settings.workers))
         while True:
-            status, facts = await asyncio.to_thread(_ask_health, sockets.sockets(self._settings.home).control)
+            status, facts = await asyncio.to_thread(address.health, sockets.sockets(self._settings.home).control)
             self.has_answered |= status != 0
             if status == 200 and self._taken is None:
                 return facts
@@ -312,30 +308,3 @@ class _Launcher:
 def _names(generation: int, workers: int) -> tuple[str, ...]:
     """Of a server's workers: control hears from those of the older server at the same time."""
     return tuple(f"{generation}.{number}" if generation else str(number) for number in range(workers))
-
-
-def _ask_health(path: Path) -> tuple[int, dict[str, Any]]:
-    """What control says of its health, on its own socket, for which no certificate is needed; 0: it does not answer."""
-    try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(2)
-            connection.connect(str(path))
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: control\r\nConnection: close\r\n\r\n")
-            answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    except OSError:
-        return 0, {}
-    head, _, body = answer.partition(b"\r\n\r\n")
-    try:
-        return int(head.split(b" ", 2)[1]), msgspec.json.decode(body, type=dict[str, Any])
-    except (IndexError, ValueError):
-        return 0, {}
-
-
-def _in_url(host: str) -> str:
-    """Where a client on this machine connects to."""
-    dial = _dial(host)
-    return f"[{dial}]" if ":" in dial else dial
-
-
-def _dial(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
