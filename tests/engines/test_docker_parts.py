@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from polyport.domain.instances import Container, Image, Instance
 from polyport.engines.docker import asks, ends, limits, listening, network, output, records, steps
@@ -374,3 +375,18 @@ def test_a_line_that_ended_with_its_run_is_not_joined_to_the_next_runs_first() -
 def test_a_rootless_daemon_is_known(info: dict[str, Any], expected: bool) -> None:
     """Its containers' addresses are those of another network: another machine may answer there."""
     assert is_rootless(info) is expected
+
+
+def test_a_container_is_started_again_once_its_last_run_is_tidied_up() -> None:
+    """Podman takes down a run's network after its end: late, it would be that of the next run. It is not waited for
+    without an end."""
+    untidy = replace(EXITED, is_untidy=True, finished_at="2026-01-01T00:00:05Z")
+    ended = 1767225605.0
+    assert steps.decide(untidy, EXITED.digest, None, 0.0, ended + 0.1) == (
+        steps.NOTHING,
+        ended + 0.1 + steps.TIDY_PAUSE,
+    )
+    assert steps.decide(untidy, EXITED.digest, None, 0.0, ended + steps.TIDY_LIMIT)[0] == steps.START
+    assert steps.decide(EXITED, EXITED.digest, None, 0.0, ended)[0] == steps.START
+    assert steps.read({"Id": "c", "State": {"Status": "stopped"}}).is_untidy
+    assert not steps.read({"Id": "c", "State": {"Status": "exited"}}).is_untidy

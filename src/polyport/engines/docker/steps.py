@@ -19,6 +19,8 @@ KILL: Final = "kill"
 REMOVE: Final = "remove"
 DROP: Final = "drop"
 
+#: Seconds that a daemon has to take down what a run had before the next one is started, and between two looks.
+TIDY_LIMIT, TIDY_PAUSE = 3.0, 0.05
 _NEVER = "0001-01-01"
 _NOT_FOUND = re.compile(r"executable file not found|no such file or directory|was not found", re.IGNORECASE)
 
@@ -40,6 +42,8 @@ class Seen(msgspec.Struct, frozen=True):
     exit_code: int
     out_of_memory: bool
     error: str
+    #: Its process ended, and the daemon has yet to take down what that had.
+    is_untidy: bool = False
 
 
 def read(shown: Mapping[str, Any]) -> Seen:
@@ -59,6 +63,8 @@ def read(shown: Mapping[str, Any]) -> Seen:
         exit_code=int(state.get("ExitCode") or 0),
         out_of_memory=bool(state.get("OOMKilled")),
         error=str(state.get("Error") or ""),
+        # So Podman calls it; Docker tells of an end when it is through with it.
+        is_untidy=status == "stopped",
     )
 
 
@@ -81,6 +87,9 @@ def decide(
         return NOTHING, None
     if now < start_at:
         return NOTHING, start_at
+    if seen is not None and seen.is_untidy and now < parse_time(seen.finished_at.encode()) + TIDY_LIMIT:
+        # What it takes down late may be the new run's: then nobody reaches that.
+        return NOTHING, now + TIDY_PAUSE
     return (START if seen else CREATE), None
 
 
