@@ -147,13 +147,28 @@ def _inspect(database: str) -> None:
 
 def _expect_not_torn(path: Path) -> None:
     """An empty file is a new database to SQLite, which throws away the log beside it: all rows would be gone silently.
-    Raises `StoreError`."""
+    And it reads what is missing of a last page as zeros. Raises `StoreError`."""
     log = path.with_name(path.name + "-wal")
+    size, logged = (each.stat().st_size if each.exists() else 0 for each in (path, log))
+    if logged and not size:
+        raise StoreError(f"The database {path} is missing or empty, but its log {log.name} is not. {REPAIR}")
+    # What the log has is not in the file yet.
+    if size and not logged and size < (due := _stated_size(path)):
+        raise StoreError(f"The database {path} has {size} bytes of {due}: it was cut short. {REPAIR}")
+
+
+def _stated_size(path: Path) -> int:
+    """Bytes that a database's own head says it has; 0 for what has none, or cannot be read. By SQLite's description of
+    its file format: the size of a page at 16, where 1 means 65536, and how many there are at 28, big-endian."""
     try:
-        if log.stat().st_size and (not path.exists() or not path.stat().st_size):
-            raise StoreError(f"The database {path} is missing or empty, but its log {log.name} is not. {REPAIR}")
+        with path.open("rb") as file:
+            head = file.read(32)
     except OSError:
-        return
+        return 0
+    if len(head) < 32 or not head.startswith(b"SQLite format 3\0"):
+        return 0
+    page = int.from_bytes(head[16:18], "big")
+    return (65536 if page == 1 else page) * int.from_bytes(head[28:32], "big")
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
