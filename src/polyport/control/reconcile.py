@@ -49,6 +49,7 @@ class Reconciler:
         ping_timeout: float,
         clock: Callable[[], float] = time.time,
         alarms: Alarms | None = None,
+        new_id: Callable[[], str] | None = None,
     ) -> None:
         self._rows = rows
         self._alarms = alarms or NoAlarms()
@@ -56,7 +57,8 @@ class Reconciler:
         self._preparer = preparer
         self._rules = rules
         self._clock = clock
-        self.publisher = Publisher(workers, self._wake_waiting, self._take_report)
+        self._new_id = new_id or new_instance_id
+        self.publisher = Publisher(workers, self._wake_waiting, self._take_report, clock)
         self.monitor = Monitor(engine, ping_timeout, self._wake_owner, clock)
         self._states: dict[str, InstanceState] = {}
         self._wakes: dict[str, asyncio.Event] = {}
@@ -200,7 +202,7 @@ class Reconciler:
         self._latest_look = look
         before, self._states = self._states, states
         self.monitor.update(states)
-        for instance in before.keys() | states.keys():
+        for instance in before | states:
             if before.get(instance) != states.get(instance):
                 self._wake_owner(instance)
 
@@ -215,12 +217,13 @@ class Reconciler:
     async def _sweep(self) -> None:
         """Find rows that no hint told of, and instances that no row wants."""
         # Looked at before the rows are read: whatever runs by then had its row written earlier.
-        present = set(self._states)
+        present = list(self._states)
         rows = {endpoint.id: endpoint for endpoint in await self._rows.all_endpoints()}
         wanted = {row.id for endpoint in rows.values() for row in plan.all_instances(endpoint.state)}
-        for instance in present - wanted:
-            self._remove_orphan(instance)
-        for endpoint_id in rows.keys() | self._endpoints.keys():
+        for instance in present:
+            if instance not in wanted:
+                self._remove_orphan(instance)
+        for endpoint_id in rows | self._endpoints:
             row, known = rows.get(endpoint_id), self._endpoints.get(endpoint_id)
             if row is None or known is None or row.version != known.version:
                 self.wake(endpoint_id)
@@ -274,7 +277,7 @@ class Reconciler:
         watched = rollout.watched(endpoint.state)
         firing = await self._alarms.firing(endpoint.owner, watched) if watched else frozenset()
         seen = {row.id: self._see(row.id) for row in plan.all_instances(endpoint.state)}
-        decision = plan.plan(endpoint, seen, self._actions.resolved(endpoint_id), now, new_instance_id, firing)
+        decision = plan.plan(endpoint, seen, self._actions.resolved(endpoint_id), now, self._new_id, firing)
         if decision.state != endpoint.state:
             endpoint = await self._rows.advance(endpoint, decision.state, now)
             self._wakes[endpoint_id].set()
