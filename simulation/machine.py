@@ -70,7 +70,9 @@ class Running:
 class Machine:
     """All instances. ``chance`` decides how long containers take for what they do."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float], chance: Callable[[], float]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float], chance: Callable[[], float]
+    ) -> None:
         self._loop = loop
         self._clock = clock
         self._chance = chance
@@ -79,6 +81,8 @@ class Machine:
         self.lag = 0.0
         self._shown: deque[tuple[float, tuple[InstanceState, ...]]] = deque([(0.0, ())])
         self._ports = 1
+        #: When instances were lost without an order.
+        self.lost_at: dict[str, float] = {}
         #: Called when something changed.
         self.on_change: Callable[[], None] = lambda: None
 
@@ -124,6 +128,7 @@ class Machine:
     def lose(self, instance_id: str) -> None:
         """Nothing of it is left."""
         if self.running.pop(instance_id, None) is not None:
+            self.lost_at[instance_id] = self._loop.time()
             self._show()
 
     def end(self, running: Running, container: Container) -> None:

@@ -18,6 +18,7 @@ class Network:
         #: Called with what a server sends.
         self.on_served: Callable[[bytes], None] = lambda _: None
         self._connections: dict[str, Transport] = {}
+        self._lines: dict[str, tuple[Line, Line]] = {}
 
     def listen(self, path: str, factory: Factory) -> "Server":
         """There is one of a name."""
@@ -40,14 +41,24 @@ class Network:
         if server not in self._servers:
             raise ConnectionRefusedError(f"nobody listens on {server}")
         near, far = factory(), self._servers[server]()
-        here = Transport(self._loop, near, self.delays[caller])
-        there = Transport(self._loop, far, self.delays[caller])
+        # Also from one connection to the next, what is sent earlier arrives earlier: all of it is on one machine.
+        up, down = self._lines.setdefault(caller, (Line(), Line()))
+        here = Transport(self._loop, near, self.delays[caller], up)
+        there = Transport(self._loop, far, self.delays[caller], down)
         here.peer, there.peer = there, here
         there.on_write = self.on_served
         self._connections[caller] = here
         near.connection_made(here)
         self._loop.call_soon(far.connection_made, there)
         return here, near
+
+
+class Line:
+    """One way between two."""
+
+    def __init__(self) -> None:
+        #: When the latest message arrives.
+        self.arrives = 0.0
 
 
 class Server(asyncio.AbstractServer):
@@ -71,12 +82,14 @@ class Transport(asyncio.Transport):
 
     peer: "Transport"
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol, delay: Callable[[], float]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol, delay: Callable[[], float], line: Line
+    ) -> None:
         super().__init__()
         self._loop = loop
         self._protocol = protocol
         self._delay = delay
-        self._arrives = 0.0
+        self._line = line
         self._closed = False
         #: Called with what is written.
         self.on_write: Callable[[bytes], None] = lambda _: None
@@ -114,8 +127,8 @@ class Transport(asyncio.Transport):
         """Messages are small."""
 
     def _send(self, call: Callable[..., None], *args: Any) -> None:
-        self._arrives = max(self._arrives, self._loop.time() + self._delay())
-        self._loop.call_at(self._arrives, call, *args)
+        self._line.arrives = max(self._line.arrives, self._loop.time() + self._delay())
+        self._loop.call_at(self._line.arrives, call, *args)
 
     def _take(self, data: bytes) -> None:
         if not self._closed:

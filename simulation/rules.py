@@ -91,7 +91,11 @@ def tell(row: Endpoint) -> str:
     state = row.state
     rollout = state.rollout
     step = f" {rollout.strategy} {rollout.phase} {rollout.step}/{len(rollout.shares)}" if rollout else ""
-    parts = [f"{name} {_ids(plan.instances(part))}" for name, part in (("active", state.active), ("pending", state.pending)) if part]
+    parts = [
+        f"{name} {_ids(plan.instances(part))}"
+        for name, part in (("active", state.active), ("pending", state.pending))
+        if part
+    ]
     if state.retired:
         parts.append(f"retired {_ids(state.retired)}")
     return f"{row.name} {row.status} g{row.generation}/{state.settled}{step}: {', '.join(parts)} {state.failure_reason}"
@@ -201,7 +205,11 @@ def _wait(config: dict[str, Any], is_last: bool) -> float:
     if "RollingUpdatePolicy" in config:
         return float(config["RollingUpdatePolicy"]["WaitIntervalInSeconds"])
     policy = config.get("BlueGreenUpdatePolicy", {})
-    name, part = ("TerminationWaitInSeconds", policy) if is_last else ("WaitIntervalInSeconds", policy.get("TrafficRoutingConfiguration", {}))
+    name, part = (
+        ("TerminationWaitInSeconds", policy)
+        if is_last
+        else ("WaitIntervalInSeconds", policy.get("TrafficRoutingConfiguration", {}))
+    )
     return float(part.get(name, 0))
 
 
@@ -228,7 +236,11 @@ def in_service_means_invocable(at: Write) -> None:
         return
     need(not at.state.retired and not at.state.pending, "InService with something left to do")
     need(at.state.active, "InService without a deployment")
-    counts = [(len(each.instances), each.variant.instance_count) for each in at.state.active.fleets] if at.state.active else []
+    counts = (
+        [(len(each.instances), each.variant.instance_count) for each in at.state.active.fleets]
+        if at.state.active
+        else []
+    )
     need(all(has == wanted for has, wanted in counts), "InService with counts %s", counts)
     for gateway in at.world.gateways:
         for row in plan.instances(at.state.active) if gateway.table else ():
@@ -239,7 +251,12 @@ def what_is_forgotten_is_used_by_nobody(at: Write) -> None:
     """A row of an instance goes only after every gateway let go of it."""
     left = {row.id for row in plan.all_instances(at.state)}
     for row in plan.all_instances(at.before):
-        need(row.id in left or not at.world.users_of(row.id), "%s is forgotten, and %s uses it", row.id, at.world.users_of(row.id))
+        need(
+            row.id in left or not at.world.users_of(row.id),
+            "%s is forgotten, and %s uses it",
+            row.id,
+            at.world.users_of(row.id),
+        )
 
 
 def what_ended_wants_nothing(at: Write) -> None:
@@ -274,7 +291,12 @@ def what_a_row_wants_is_not_stopped(at: Order) -> None:
 
 def what_a_gateway_may_use_is_not_stopped(at: Order) -> None:
     """An instance is ended only when it is in no worker's table and no worker has a call in it."""
-    need(not at.world.users_of(at.instance), "%s is ended, and %s may use it", at.instance, at.world.users_of(at.instance))
+    need(
+        not at.world.users_of(at.instance),
+        "%s is ended, and %s may use it",
+        at.instance,
+        at.world.users_of(at.instance),
+    )
 
 
 def _wanted(world: "World") -> set[str]:
@@ -382,6 +404,8 @@ def everything_comes_to_rest(world: "World") -> None:
         need(row.status in {*AT_REST, Status.FAILED}, "still under way: %s", tell(row))
         need(not row.state.retired, "instances are left over: %s", tell(row))
     need(world.control is not None and world.control.is_up, "control is not up")
+    for instance, running in world.machine.running.items():
+        need(all(each.listens for each in running.containers), "%s has a container that does not run", instance)
 
 
 def what_runs_is_what_rows_want(world: "World") -> None:

@@ -44,9 +44,7 @@ class Users:
         self._store = store
         self._gentle = gentle
         caller = Caller(owner=OWNER)
-        self._context = Context(
-            caller, *(cast(Any, part) for part in (None, store, None, None, None)), clock=clock
-        )
+        self._context = Context(caller, *(cast(Any, part) for part in (None, store, None, None, None)), clock=clock)
 
     async def call(self, event: Event) -> str:
         """Make one call; returns what came of it."""

@@ -86,7 +86,8 @@ class World:
         self.broken: tuple[str, str] | None = None
         self.errors = self.loop.errors
         self._users = Users(self.store, self.clock, history.gentle)
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: set[asyncio.Task[str]] = set()
+        self._users_waiting: list[asyncio.Task[None]] = []
         self._troubles: dict[str, float] = {}
         self._blind_until = 0.0
         self._start: asyncio.Task[None] | None = None
@@ -147,7 +148,8 @@ class World:
     def is_ill(self, instance: str) -> bool:
         """Whether it is so, for so long that control has to know."""
         running = self.machine.running.get(instance)
-        return running is None or (running.ill_since is not None and self.loop.time() - running.ill_since > rules.GRACE)
+        since = running.ill_since if running else self.machine.lost_at.get(instance, 0.0)
+        return since is not None and self.loop.time() - since > rules.GRACE
 
     def is_blind(self) -> bool:
         """Whether control cannot know what is so, or cannot act on it, for the lack of a database."""
@@ -229,8 +231,8 @@ class World:
     def _calm(self) -> None:
         """No fault from here on."""
         self.say("from here on all goes well")
-        for call in self._calls:
-            call.cancel()
+        for task in (*self._calls, *self._users_waiting):
+            task.cancel()
         self._troubles.clear()
         self.alarms = frozenset()
         self._lost = 0.0
@@ -267,6 +269,7 @@ class World:
         if self._start is not None:
             self._start.cancel()
         for call in self._calls:
+            # What was under way is not answered any more.
             call.cancel()
         await control.reconciler.stop()
         if self.control is control:
@@ -287,8 +290,14 @@ class World:
         self.say("%s (%s, %s)", event.what, event.who, event.roll)
         seconds = 5.0 * (event.roll % 1000) / 1000
         if event.what in {"create", "update", "resize", "delete"}:
-            self._call(event)
-        elif event.what in {"engine fails", "engine is slow", "database fails", "data cannot be fetched", "hints are lost"}:
+            self._users_waiting.append(self.loop.create_task(self._call(event)))
+        elif event.what in {
+            "engine fails",
+            "engine is slow",
+            "database fails",
+            "data cannot be fetched",
+            "hints are lost",
+        }:
             self._troubles[event.what] = self.loop.time() + seconds
         elif event.what == "alarm":
             self.alarms = frozenset({"errors"})
@@ -338,17 +347,14 @@ class World:
                 each.trouble = ("ill", "slow")[event.who % 2]
                 self.loop.call_later(seconds * 2, setattr, each, "trouble", "")
 
-    def _call(self, event: Event) -> None:
-        if self.control is None or not self.control.is_up:
-            self.say("nobody answers")
-            return
-        task = self.loop.create_task(self._do_call(event))
-        self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
-
-    async def _do_call(self, event: Event) -> None:
-        came = await self._users.call(event)
-        self.say("%s %s", event.what, came)
+    async def _call(self, event: Event) -> None:
+        while self.control is None or not self.control.is_up:
+            await asyncio.sleep(0.3)
+        call = self.loop.create_task(self._users.call(event))
+        self._calls.add(call)
+        await asyncio.wait({call})
+        self._calls.discard(call)
+        self.say("%s %s", event.what, "gets no answer" if call.cancelled() else call.result())
 
 
 class _Errors(logging.Handler):
