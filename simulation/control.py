@@ -28,7 +28,7 @@ class Fuse:
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self._chance = random.Random(f"{world.history.seed} fuse").random  # noqa: S311  # chances, not secrets
+        self._chance = random.Random(f"{world.history.seed} fuse").random
         #: How many moments it still lives through; ``None``: all.
         self.left: int | None = None
         self.is_blown = False
@@ -214,7 +214,7 @@ class Preparer:
         containers = zip(fleet.variant.containers, fleet.images, strict=True)
         return Instance(row.id, {}, tuple(Container(spec.hostname, image) for spec, image in containers))
 
-    def hints(self, variant: Variant) -> list[str]:  # noqa: ARG002  nothing is told
+    def hints(self, variant: Variant) -> list[str]:
         """None."""
         return []
 
@@ -228,7 +228,7 @@ class Alarms:
         #: What was told last.
         self.told: frozenset[str] = frozenset()
 
-    async def firing(self, owner: Owner, names: Collection[str]) -> frozenset[str]:  # noqa: ARG002  there is one owner
+    async def firing(self, owner: Owner, names: Collection[str]) -> frozenset[str]:
         """Which of them are in ALARM."""
         await self._world.store.pause()
         self.told = frozenset(names) & self._world.alarms

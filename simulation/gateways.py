@@ -28,7 +28,7 @@ class Gateway:
         #: Of its acknowledgements, the part that is sent twice.
         self.doubled = 0.0
         self._loop = loop
-        self._chance = random.Random(f"{seed} gateway {name}")  # noqa: S311  # chances, not secrets
+        self._chance = random.Random(f"{seed} gateway {name}")
         self._on_table = on_table
         self._task: asyncio.Task[None] | None = None
         loop.network.delays[name] = self._delay

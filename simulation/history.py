@@ -26,6 +26,7 @@ HARSH = (
     "container falls ill",
     "instance is lost",
     "all fall ill",
+    "container flaps",
     "engine fails",
     "data cannot be fetched",
     "alarm",
@@ -62,7 +63,7 @@ class History(msgspec.Struct, frozen=True):
 
 def make(seed: int) -> History:
     """The history of a seed."""
-    chance = random.Random(seed)  # noqa: S311  # chances, not secrets
+    chance = random.Random(seed)
     gentle = chance.random() < 0.3
     until = chance.choice((6.0, 12.0, 18.0))
     endpoints = chance.choice((1, 1, 1, 2))

@@ -1,4 +1,4 @@
-"""An event loop whose time is made up: it jumps to the next thing that is due. Nothing in it waits, nothing is by chance."""
+"""An event loop whose time is made up: it jumps to the next thing that is due. Nothing in it waits or is by chance."""
 
 import asyncio
 import heapq
@@ -15,7 +15,7 @@ T = TypeVar("T")
 MOST_AT_ONCE = 20_000
 
 
-class Stuck(Exception):  # noqa: N818  as the errors of the package
+class Stuck(Exception):
     """Nothing is due any more, or the same things are due for ever."""
 
 
@@ -53,7 +53,7 @@ class Loop(asyncio.AbstractEventLoop):
         count = 0
         while ready and not self.is_over:
             handle = ready.popleft()
-            if not handle._cancelled:  # type: ignore[attr-defined]
+            if not handle._cancelled:
                 handle._run()
             count += 1
             if count > MOST_AT_ONCE:
@@ -97,13 +97,15 @@ class Loop(asyncio.AbstractEventLoop):
         """It has nothing to close."""
         return False
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         """At this moment."""
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Of two of one time, the one that was asked for first."""
@@ -112,7 +114,7 @@ class Loop(asyncio.AbstractEventLoop):
         heapq.heappush(self._timers, (when, self._count, handle))
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """After so many seconds."""
@@ -125,7 +127,7 @@ class Loop(asyncio.AbstractEventLoop):
         """One of asyncio's own."""
         return asyncio.Future(loop=self)
 
-    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> "asyncio.Task[Any]":  # type: ignore[override]
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> "asyncio.Task[Any]":
         """One of asyncio's own."""
         return asyncio.Task(coro, loop=self, name=name, context=context)
 

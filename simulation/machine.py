@@ -1,4 +1,4 @@
-"""The computer that instances run on, in made-up time. It outlives control, and does what it was told late, if at all."""
+"""The computer that instances run on, in made-up time. It outlives control, and does what it was told late."""
 
 import asyncio
 from collections import deque
@@ -174,7 +174,7 @@ class Machine:
             self._loop.call_later(0.02 + self._chance() ** 4, self._listen, container, container.state.started_at)
         self._show()
 
-    def _listen(self, container: Container, started_at: float) -> None:
+    def _listen(self, container: Container, started_at: float | None) -> None:
         if container.state.pid is not None and container.state.started_at == started_at:
             container.listens = True
 

@@ -23,7 +23,7 @@ class Network:
     def listen(self, path: str, factory: Factory) -> "Server":
         """There is one of a name."""
         self._servers[path] = factory
-        return Server(self, path, factory)
+        return Server(self, path, factory)  # type: ignore[abstract]
 
     def forget(self, path: str, factory: Factory) -> None:
         """Unless another listens there by now."""
@@ -112,7 +112,7 @@ class Transport(asyncio.Transport):
         """Whether this end has hung up."""
         return self._closed
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ARG002  there is none
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Nothing."""
         return default
 

@@ -1,4 +1,4 @@
-"""The rows, in memory: what the API and the reconciler need of `polyport.store`, and nothing that survives the world."""
+"""The rows, in memory: what the API and the reconciler need of `polyport.store`."""
 
 import asyncio
 from collections.abc import Callable, Mapping

@@ -12,12 +12,12 @@ from polyport.control import publish
 from polyport.domain.endpoints import EndpointState
 from polyport.domain.routes import Publish, RouteTable
 from polyport.errors import EngineError, StaleWrite, StoreError
-from simulation import rules
+from simulation import faults, rules
 from simulation.control import Control
 from simulation.gateways import Gateway
 from simulation.history import Event, History
 from simulation.loop import Loop, Stuck
-from simulation.machine import Machine, Running
+from simulation.machine import Machine
 from simulation.store import Store
 from simulation.users import Users, models
 
@@ -68,12 +68,12 @@ class World:
     def __init__(self, history: History, trace: list[str] | None = None) -> None:
         self.history = history
         self.trace = trace
-        self.loop = Loop()
+        self.loop = Loop()  # type: ignore[abstract]
         self.loop.network.on_served = self._look_at
-        self.chance = random.Random(history.seed).random  # noqa: S311  # chances, not secrets
+        self.chance = random.Random(history.seed).random
         self.machine = Machine(self.loop, self.clock, self.chance)
         self.machine.lag = history.lag
-        self.store = Store(random.Random(f"{history.seed} store").random, self._tell)  # noqa: S311
+        self.store = Store(random.Random(f"{history.seed} store").random, self._tell)
         self.store.models = models()
         self.gateways = [
             Gateway(self.loop, f"gateway-{number}", history.seed, self._take) for number in range(history.gateways)
@@ -87,12 +87,12 @@ class World:
         self.errors = self.loop.errors
         self._users = Users(self.store, self.clock, history.gentle)
         self._calls: set[asyncio.Task[str]] = set()
-        self._users_waiting: list[asyncio.Task[None]] = []
-        self._troubles: dict[str, float] = {}
+        self.waiting: list[asyncio.Task[None]] = []
+        self.troubles: dict[str, float] = {}
         self._blind_until = 0.0
         self._start: asyncio.Task[None] | None = None
         self._ids = 0
-        self._lost = history.lost
+        self.lost = history.lost
         self._frame: bytes | None = None
 
     # --- what others ask
@@ -113,7 +113,7 @@ class World:
 
     def fails(self, what: str) -> bool:
         """Whether this goes wrong now."""
-        if self._troubles.get(what, 0.0) <= self.loop.time() or self.chance() < 0.3:
+        if self.troubles.get(what, 0.0) <= self.loop.time() or self.chance() < 0.3:
             return False
         if what == "database fails":
             # A step that fails is tried again after pauses that grow.
@@ -123,13 +123,17 @@ class World:
     def deliveries(self) -> int:
         """How often a notification arrives."""
         chance = self.chance()
-        if chance < self._lost or self._troubles.get("hints are lost", 0.0) > self.loop.time():
+        if chance < self.lost or self.troubles.get("hints are lost", 0.0) > self.loop.time():
             return 0
         return 2 if chance > 1 - self.history.doubled else 1
 
     def users_of(self, instance: str) -> list[str]:
         """The gateways that may send calls to an instance, or have some there."""
         return [gateway.name for gateway in self.gateways if gateway.uses(instance)]
+
+    def firing(self) -> frozenset[str]:
+        """The alarms that control was told of last."""
+        return self.control.alarms.told if self.control else frozenset()
 
     def known(self, endpoint_id: str) -> EndpointState | None:
         """The state of an endpoint that control goes by."""
@@ -201,7 +205,7 @@ class World:
     async def live(self) -> None:
         """From the first moment to the last."""
         for event in self.history.events:
-            self.loop.call_at(event.at, self._befall, event)
+            self.loop.call_at(event.at, faults.befall, self, event)
         for gateway in self.gateways:
             gateway.start()
         self._begin()
@@ -231,11 +235,11 @@ class World:
     def _calm(self) -> None:
         """No fault from here on."""
         self.say("from here on all goes well")
-        for task in (*self._calls, *self._users_waiting):
+        for task in (*self._calls, *self.waiting):
             task.cancel()
-        self._troubles.clear()
+        self.troubles.clear()
         self.alarms = frozenset()
-        self._lost = 0.0
+        self.lost = 0.0
         for running in self.machine.running.values():
             for container in running.containers:
                 container.trouble = ""
@@ -284,71 +288,11 @@ class World:
         if self.control is not None and self.control.is_up:
             self.control.reconciler.wake(endpoint_id)
 
-    # --- what befalls it
+    # --- users
 
-    def _befall(self, event: Event) -> None:
-        self.say("%s (%s, %s)", event.what, event.who, event.roll)
-        seconds = 5.0 * (event.roll % 1000) / 1000
-        if event.what in {"create", "update", "resize", "delete"}:
-            self._users_waiting.append(self.loop.create_task(self._call(event)))
-        elif event.what in {
-            "engine fails",
-            "engine is slow",
-            "database fails",
-            "data cannot be fetched",
-            "hints are lost",
-        }:
-            self._troubles[event.what] = self.loop.time() + seconds
-        elif event.what == "alarm":
-            self.alarms = frozenset({"errors"})
-            self.loop.call_later(seconds, self._silence)
-        elif event.what == "kill":
-            self._kill(event)
-        elif event.what.startswith("gateway"):
-            self._befall_gateway(event, self.gateways[event.who % len(self.gateways)], seconds)
-        elif self.machine.running:
-            ids = list(self.machine.running)
-            self._befall_instance(event, self.machine.running[ids[event.who % len(ids)]], seconds)
-
-    def _silence(self) -> None:
-        self.alarms = frozenset()
-
-    def _kill(self, event: Event) -> None:
-        """After some more of its moments, or of seconds if it has nothing to do."""
-        control = self.control
-        if control is None or control.fuse.is_blown:
-            return
-        control.fuse.left = 1 + event.roll % 12
-        self.loop.call_later(3.0, self._kill_idle, control)
-
-    def _kill_idle(self, control: Control) -> None:
-        if self.control is control and control.fuse.left is not None and not control.fuse.is_blown:
-            self.say("control is killed while it does nothing")
-            self.bury()
-
-    def _befall_gateway(self, event: Event, gateway: Gateway, seconds: float) -> None:
-        if event.what == "gateway dies":
-            gateway.die()
-            self.loop.call_later(seconds / 3, gateway.start)
-        elif event.what == "gateway is cut off":
-            self.loop.network.cut(gateway.name)
-        else:
-            gateway.stalls_until = self.loop.time() + seconds
-
-    def _befall_instance(self, event: Event, running: Running, seconds: float) -> None:
-        container = running.containers[event.roll % len(running.containers)]
-        if event.what == "container ends":
-            self.machine.end(running, container)
-        elif event.what == "instance is lost":
-            self.machine.lose(running.instance.id)
-        else:
-            every = [each for one in self.machine.running.values() for each in one.containers]
-            for each in every if event.what == "all fall ill" else [container]:
-                each.trouble = ("ill", "slow")[event.who % 2]
-                self.loop.call_later(seconds * 2, setattr, each, "trouble", "")
-
-    async def _call(self, event: Event) -> None:
-        while self.control is None or not self.control.is_up:
+    async def call(self, event: Event) -> None:
+        """An event that is a call of a user, who waits until somebody answers."""
+        while self.control is None or not self.control.is_up:  # noqa: ASYNC110  control knows nothing of its users
             await asyncio.sleep(0.3)
         call = self.loop.create_task(self._users.call(event))
         self._calls.add(call)
