@@ -11,8 +11,8 @@ from simulation.network import Network, Server, Transport
 
 T = TypeVar("T")
 
-#: Callbacks at one and the same moment; whoever needs more is going round in circles.
-MOST_AT_ONCE = 20_000
+#: Callbacks in one life, some five times as many as any needs: whoever makes more is going round in circles.
+MOST = 20_000
 
 
 class Stuck(Exception):
@@ -32,32 +32,33 @@ class Loop(asyncio.AbstractEventLoop):
         self._ready: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._count = 0
+        #: Callbacks so far.
+        self.done = 0
 
     def run(self, main: Coroutine[Any, Any, T]) -> T | None:
         """Until ``main`` has ended or the loop `is_over`; then whatever is left is cancelled. Raises `Stuck`."""
         asyncio._set_running_loop(self)
+        task = self.create_task(main)
         try:
-            task = self.create_task(main)
             while not task.done() and not self.is_over:
                 self._turn()
-            self._cancel_all(task)
-            return None if task.cancelled() else task.result()
         finally:
+            self._cancel_all()
             asyncio._set_running_loop(None)
+        return None if task.cancelled() else task.result()
 
     def _turn(self) -> None:
         """All that is due at the next moment at which anything is."""
         ready = self._ready
         if not ready:
             self._advance()
-        count = 0
         while ready and not self.is_over:
             handle = ready.popleft()
             if not handle._cancelled:
                 handle._run()
-            count += 1
-            if count > MOST_AT_ONCE:
-                raise Stuck(f"the same things happen for ever at second {self._now:.3f}")
+            self.done += 1
+            if self.done > MOST:
+                raise Stuck(f"the same things happen again and again, at second {self._now:.3f}")
 
     def _advance(self) -> None:
         timers = self._timers
@@ -69,13 +70,13 @@ class Loop(asyncio.AbstractEventLoop):
         while timers and timers[0][0] <= self._now:
             self._ready.append(heapq.heappop(timers)[2])
 
-    def _cancel_all(self, main: "asyncio.Task[Any]") -> None:
-        self.is_over = False
+    def _cancel_all(self) -> None:
+        self.is_over, self.done = False, 0
         left = asyncio.all_tasks(self)
         for task in left:
             task.cancel()
         for _ in range(100):
-            if all(task.done() for task in left) and main.done():
+            if all(task.done() for task in left):
                 return
             self._turn()
 

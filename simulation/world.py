@@ -143,6 +143,11 @@ class World:
         """Whether control thinks so."""
         return self.control is None or self.control.reconciler.monitor.is_healthy(instance)
 
+    def is_given_up(self, instance: str) -> bool:
+        """Whether it is gone, or control thinks that it was ill for too long."""
+        overdue = self.control is not None and self.control.reconciler.monitor.is_overdue(instance)
+        return overdue or instance not in self.machine.running
+
     def is_well(self, instance: str) -> bool:
         """Whether it is so, for so long that control has to know."""
         running = self.machine.running.get(instance)

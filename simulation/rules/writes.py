@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from polyport.control import failure, plan
+from polyport.control import failure, plan, traffic
 from polyport.domain.endpoints import Deployment, Phase, Status, Strategy
 from simulation.rules.facts import Write, need
 
@@ -106,6 +106,23 @@ def a_rollout_goes_forward(at: Write) -> None:
     need(moved == (after.phase is Phase.SHIFTING and before.phase is not Phase.SHIFTING), "a step that shifts nothing")
 
 
+def a_step_waits_for_its_instances(at: Write) -> None:
+    """Traffic shifts to new instances when as many as the step needs are there and healthy, and the step bakes from
+    when every gateway worker sends calls to them."""
+    rollout, pending = at.state.rollout, at.state.pending
+    if rollout is None or at.before.rollout is None or pending is None or rollout.phase is at.before.rollout.phase:
+        return
+    for fleet in pending.fleets:
+        ids = [row.id for row in fleet.instances]
+        takes = traffic.taken(at.state, fleet)
+        if rollout.phase is Phase.SHIFTING and at.before.rollout.phase is Phase.LAUNCHING:
+            well = [instance for instance in ids if at.world.is_healthy(instance)]
+            need(len(well) == len(ids) >= takes, "of %s only %s are healthy, for %s", ids, well, takes)
+        for gateway in at.world.gateways if rollout.phase is Phase.BAKING else ():
+            live = gateway.live & set(ids)
+            need(len(live) >= takes or gateway.table is None, "%s calls %s of %s", gateway.name, len(live), takes)
+
+
 def a_step_bakes_in_peace(at: Write) -> None:
     """No step comes before the one before has had its time, nor while an alarm that is watched is in ALARM."""
     before, after = at.before.rollout, at.state.rollout
@@ -170,7 +187,7 @@ def in_service_means_invocable(at: Write) -> None:
     need(all(has == wanted for has, wanted in counts), "InService with counts %s", counts)
     for gateway in at.world.gateways:
         for row in plan.instances(at.state.active) if gateway.table else ():
-            need(row.id in gateway.live or not at.world.is_well(row.id), "gateway %s lacks %s", gateway.name, row.id)
+            need(row.id in gateway.live or at.world.is_given_up(row.id), "gateway %s lacks %s", gateway.name, row.id)
 
 
 def what_is_forgotten_is_used_by_nobody(at: Write) -> None:
@@ -200,6 +217,7 @@ WRITE = (
     an_instance_lives_once,
     there_are_no_more_instances_than_asked_for,
     a_rollout_goes_forward,
+    a_step_waits_for_its_instances,
     a_step_bakes_in_peace,
     old_instances_stay_until_new_ones_are_well,
     in_service_means_invocable,
