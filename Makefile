@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-containers check format simulate fuzz bench bench-peers docs lock clean
+.PHONY: help setup demo test test-all test-containers check format simulate fuzz bench bench-peers bench-endpoints docs lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ bench: $(READY)  ## Polyport beside nginx, HAProxy and Envoy: table, JSON and pi
 
 bench-peers: $(READY)  ## Polyport beside Python servers that compose models (installs about 2 GB into .bench)
 	$(BIN)/python -m bench.peers
+
+bench-endpoints: $(READY)  ## 200 endpoints created at once, and what they cost at rest
+	$(BIN)/python -m bench.endpoints
 
 docs: $(READY)  ## writes the reference pages that come from the code
 	$(BIN)/python docs/generate.py

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from polyport.control import health
+from polyport.control.limits import Limits
 from polyport.control.reconcile import Reconciler
 from polyport.domain.endpoints import Endpoint, EndpointState, Fleet, InstanceRow, Variant
 from polyport.domain.instances import Container, Image, Instance, InstanceState
@@ -14,12 +15,15 @@ from polyport.domain.names import Owner
 from polyport.engines.contract import Diagnosis, Ping
 from polyport.errors import ArtifactError, EngineError, ImageError, StoreError
 from simulation import rules
-from simulation.gateways import CHANNEL
+from simulation.gateways import CHANNEL, DRAIN
 
 if TYPE_CHECKING:
     from simulation.world import World
 
-RULES = health.Rules(startup_timeout=8.0, startup_restarts=3, ping_interval=2.0, unhealthy_after=2)
+RULES = health.Rules(
+    startup_timeout=8.0, startup_restarts=3, ping_interval=2.0, unhealthy_after=2, replace_after=6.0, replace_falls=3
+)
+LIMITS = Limits(startup=8.0, engine=6.0, stop=3.0, gateway=8.0, drain=DRAIN)
 PING_TIMEOUT = 1.0
 
 
@@ -65,6 +69,11 @@ class Rows:
         for row in rows:
             self.known.setdefault(row.id, row.state)
         return rows
+
+    async def versions(self) -> dict[str, int]:
+        """Of all rows."""
+        await self._ask("reads the versions of all rows")
+        return self._world.store.versions()
 
     async def get_endpoint_by_id(self, endpoint_id: str) -> Endpoint | None:
         """One row."""
@@ -262,9 +271,11 @@ class Control:
             RULES,
             len(world.gateways),
             PING_TIMEOUT,
-            world.clock,
-            self.alarms,
-            world.new_id,
+            clock=world.clock,
+            alarms=self.alarms,
+            limits=LIMITS,
+            end_worker=world.end_worker,
+            new_id=world.new_id,
         )
         self.is_up = False
         self.started_at = world.loop.time()

@@ -57,6 +57,8 @@ def _befall_gateway(world: "World", event: Event, gateway: Gateway, seconds: flo
         world.loop.call_later(seconds / 3, gateway.start)
     elif event.what == "gateway is cut off":
         world.loop.network.cut(gateway.name)
+    elif event.what == "gateway hangs":
+        gateway.hangs_until = world.loop.time() + 4 * seconds
     else:
         gateway.stalls_until = world.loop.time() + seconds
 

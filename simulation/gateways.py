@@ -11,6 +11,8 @@ from simulation.loop import Loop
 
 #: Where control listens.
 CHANNEL = "control"
+#: Seconds that calls have to end once an instance has left the tables.
+DRAIN = 20.0
 
 
 class Gateway:
@@ -21,10 +23,12 @@ class Gateway:
         self.table: RouteTable | None = None
         #: The instances that new calls may go to.
         self.live: frozenset[str] = frozenset()
-        #: By instance that has left the table: when its last call ends.
-        self.calls: dict[str, float] = {}
+        #: By instance that has left the table: when its last call ends, and when it left.
+        self.calls: dict[str, tuple[float, float]] = {}
         #: Until then, messages take seconds.
         self.stalls_until = 0.0
+        #: Until then, nothing that it sends goes out, and nothing that it is sent gets in.
+        self.hangs_until = 0.0
         #: Of its acknowledgements, the part that is sent twice.
         self.doubled = 0.0
         self._loop = loop
@@ -40,7 +44,9 @@ class Gateway:
 
     def uses(self, instance: str) -> bool:
         """Whether calls go to the instance, or may."""
-        return instance in self.live or instance in self.calls
+        _, left = self.calls.get(instance, (0.0, -DRAIN))
+        # A call that takes too long is ended with the instance; control has seen it leave a little earlier.
+        return instance in self.live or self._loop.time() - left < DRAIN - 3
 
     def start(self) -> None:
         """As a new process, which has no table."""
@@ -53,10 +59,16 @@ class Gateway:
         """With all of its calls."""
         if self._task is not None:
             self._task.cancel()
+        if self._loop.time() < self.hangs_until:
+            # What it has not sent is lost.
+            self.hangs_until = 0.0
+            self._loop.network.kill(self.name)
         self._task, self.table, self.live = None, None, frozenset()
         self.calls.clear()
 
     def _delay(self) -> float:
+        if self._loop.time() < self.hangs_until:
+            return self.hangs_until - self._loop.time()
         slow = 2.0 if self._loop.time() < self.stalls_until else 0.02
         return slow * self._chance.random() ** 2
 
@@ -69,7 +81,9 @@ class Gateway:
         self.live = frozenset().union(*(routes.live_ids(entry) for entry in table.endpoints))
         for instance in sorted(before - self.live):
             if self._chance.random() < 0.4:
-                self.calls[instance] = ends = self._loop.time() + 3 * self._chance.random() ** 2
+                length = 3 * self._chance.random() ** 2 + (60 if self._chance.random() < 0.05 else 0)
+                ends = self._loop.time() + length
+                self.calls[instance] = ends, self._loop.time()
                 self._loop.call_at(ends, self._end_call, instance, ends)
         for instance in self.live:
             self.calls.pop(instance, None)
@@ -79,6 +93,6 @@ class Gateway:
 
     def _end_call(self, instance: str, ends: float) -> None:
         # The instance may have come back meanwhile, and left again with a later call.
-        if self.calls.get(instance) == ends:
+        if self.calls.get(instance, (0.0, 0.0))[0] == ends:
             del self.calls[instance]
             self._channel.acknowledge()

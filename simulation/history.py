@@ -5,7 +5,9 @@ import random
 import msgspec
 
 #: What users do. Each waits until it is let, or gives up.
-CALLS = ("update", "update", "update", "update", "resize", "resize", "delete", "create")
+CALLS = (*("update",) * 6, *("resize",) * 3, "delete", "create", "cancel", "restart", "delete by force")
+#: Calls that come at the very moment at which control writes a row.
+RACES = ("update", "resize", "delete by force", "cancel")
 #: What makes nothing fail: it must go by unnoticed, but for the time it takes.
 GENTLE = (
     "kill",
@@ -14,6 +16,7 @@ GENTLE = (
     "gateway dies",
     "gateway is cut off",
     "gateway stalls",
+    "gateway hangs",
     "hints are lost",
     "engine is slow",
     "database fails",

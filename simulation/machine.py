@@ -29,6 +29,9 @@ class Container:
         self.well_since: float | None = None
         #: Since when it answered none, or did not run; ``None``: it answered the latest.
         self.ill_since: float | None = now
+        #: Whether its latest answer was none in time; how often it was well and is so no more.
+        self.is_slow = False
+        self.falls = 0
 
     def note(self, ping: Ping, now: float) -> None:
         """It was asked."""
@@ -36,8 +39,14 @@ class Container:
             self.well_since = now if self.well_since is None else self.well_since
             self.ill_since = None
         else:
-            self.well_since = None
-            self.ill_since = now if self.ill_since is None else self.ill_since
+            self.fall(now)
+        self.is_slow = ping.error == "timeout"
+
+    def fall(self, now: float) -> None:
+        """It is not well."""
+        self.falls += self.ill_since is None
+        self.well_since = None
+        self.ill_since = now if self.ill_since is None else self.ill_since
 
 
 class Running:
@@ -61,6 +70,16 @@ class Running:
         if self.is_stopping or None in times or any(each.state.pid is None for each in self.containers):
             return None
         return max(time for time in times if time is not None)
+
+    @property
+    def falls(self) -> int:
+        """How often its containers fell ill."""
+        return sum(container.falls for container in self.containers)
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether nothing is wrong with it but that it does not answer in time."""
+        return all(each.ill_since is None or each.is_slow for each in self.containers)
 
     def describe(self) -> InstanceState:
         """As an engine sees it."""
@@ -137,8 +156,8 @@ class Machine:
             return
         ran_for = self._clock() - (container.state.started_at or 0.0)
         container.ends, pause = backoff.plan_restart(container.ends, ran_for)
-        container.listens, container.well_since = False, None
-        container.ill_since = self._loop.time() if container.ill_since is None else container.ill_since
+        container.listens, container.is_slow = False, False
+        container.fall(self._loop.time())
         last_exit = Exit(at=self._clock(), code=1)
         container.state = replace(container.state, phase=ContainerPhase.BACKOFF, pid=None, last_exit=last_exit)
         self._loop.call_later(pause + 0.01, self._start, running, container)

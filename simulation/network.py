@@ -35,6 +35,12 @@ class Network:
         if caller in self._connections:
             self._connections[caller].abort()
 
+    def kill(self, caller: str) -> None:
+        """It ends, and whatever is on its way from it or to it is lost."""
+        if caller in self._connections:
+            self._connections.pop(caller).lose()
+            self._lines.pop(caller, None)
+
     def connect(self, path: str, factory: Factory) -> tuple["Transport", asyncio.Protocol]:
         """Both ends. Raises `ConnectionRefusedError`."""
         server, _, caller = path.partition("/")
@@ -107,6 +113,13 @@ class Transport(asyncio.Transport):
     def abort(self) -> None:
         """The same here: a kernel delivers what it was given, whatever became of the giver."""
         self._end()
+
+    def lose(self) -> None:
+        """Both ends are closed at once."""
+        for end in (self, self.peer):
+            if not end._closed:
+                end._closed = True
+                end._loop.call_soon(end._protocol.connection_lost, None)
 
     def is_closing(self) -> bool:
         """Whether this end has hung up."""

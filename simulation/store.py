@@ -74,7 +74,11 @@ class Store:
         self._tell(endpoint.id)
         return written
 
-    # --- what the reconciler writes
+    # --- what the reconciler reads and writes
+
+    def versions(self) -> dict[str, int]:
+        """As `Store.versions`."""
+        return {row.id: row.version for row in self.rows.values()}
 
     def advance(self, endpoint: Endpoint, state: EndpointState, now: float) -> Endpoint:
         """As `Store.advance`."""

@@ -7,9 +7,10 @@ from typing import Any, cast
 from polyport.access.callers import Caller
 from polyport.api import endpoints
 from polyport.api.context import Context
+from polyport.cli import wishes
 from polyport.domain.names import Owner
 from polyport.domain.resources import EndpointConfig, Model
-from polyport.errors import ApiError, PolyportError
+from polyport.errors import ApiError, PolyportError, UsageError
 from simulation.history import Event
 from simulation.store import Store
 
@@ -60,11 +61,10 @@ class Users:
         """Make one call; returns what came of it."""
         name = f"endpoint-{event.who % 2}"
         request = self._request(event, name)
-        operation = getattr(endpoints, _OPERATIONS[event.what])
         waited = 0.0
         while True:
             try:
-                await operation(self._context, request)
+                await self._do(event.what, request)
             except ApiError as error:
                 if ("in progress" not in str(error).lower() and "in-progress" not in str(error)) or waited >= PATIENCE:
                     return f"{request}: {error}"
@@ -75,15 +75,32 @@ class Users:
             waited += PAUSE
             await asyncio.sleep(PAUSE)
 
+    async def _do(self, what: str, request: Definition) -> None:
+        if what in _OPERATIONS:
+            await getattr(endpoints, _OPERATIONS[what])(self._context, request)
+            return
+        # As the commands for operators do it.
+        row = await self._store.get_endpoint(OWNER, request["EndpointName"])
+        if row is None:
+            raise UsageError("There is no such endpoint.")
+        match what:
+            case "cancel":
+                wanted = wishes.cancel(row, "Somebody cancelled it.")
+            case "restart":
+                wanted = wishes.restart(row, 50, wait=1)
+            case _:
+                wanted = wishes.delete(row, force=True)
+        await self._store.want(row, wanted, self._context.clock())
+
     def _request(self, event: Event, name: str) -> Definition:
         chance = random.Random(event.roll)
         request: Definition = {"EndpointName": name}
         if event.what == "resize":
-            wishes = [
+            desired = [
                 {"VariantName": variant, "DesiredInstanceCount": chance.randrange(4), "DesiredWeight": chance.random()}
                 for variant in self._variants(name)
             ]
-            request["DesiredWeightsAndCapacities"] = wishes
+            request["DesiredWeightsAndCapacities"] = desired
         elif event.what in {"create", "update"}:
             request["EndpointConfigName"] = self._config(chance)
             if event.what == "update":

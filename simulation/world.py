@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from polyport.control import publish
+from polyport.control.publish import Worker
 from polyport.domain.endpoints import EndpointState
 from polyport.domain.routes import Publish, RouteTable
 from polyport.errors import EngineError, StaleWrite, StoreError
@@ -143,6 +144,10 @@ class World:
         """Whether control thinks so."""
         return self.control is None or self.control.reconciler.monitor.is_healthy(instance)
 
+    def is_slow(self, instance: str) -> bool:
+        """Whether all that is wrong with it is that it does not answer in time."""
+        return instance in self.machine.running and self.machine.running[instance].is_slow
+
     def is_given_up(self, instance: str) -> bool:
         """Whether it is gone, or control thinks that it was ill for too long."""
         overdue = self.control is not None and self.control.reconciler.monitor.is_overdue(instance)
@@ -152,7 +157,18 @@ class World:
         """Whether it is so, for so long that control has to know."""
         running = self.machine.running.get(instance)
         since = running.well_since if running else None
-        return since is not None and self.loop.time() - since > rules.GRACE
+        if running is None or since is None:
+            return False
+        # Who falls ill again and again has to answer ever more often.
+        return self.loop.time() - since > rules.GRACE + (1 << min(running.falls, 6)) - 1
+
+    def end_worker(self, worker: Worker) -> None:
+        """Control has given up on a gateway worker; another is started in its place."""
+        for gateway in self.gateways:
+            if gateway.name == worker.hello.worker:
+                self.say("%s is ended", gateway.name)
+                gateway.die()
+                self.loop.call_later(0.5, gateway.start)
 
     def is_ill(self, instance: str) -> bool:
         """Whether it is so, for so long that control has to know."""
@@ -250,6 +266,8 @@ class World:
                 container.trouble = ""
         for gateway in self.gateways:
             gateway.stalls_until = 0.0
+            if gateway.hangs_until > self.loop.time():
+                gateway.die()
             gateway.start()
         if self.control is not None:
             self.control.fuse.left = None

@@ -39,6 +39,8 @@ def every_endpoint_is_as_last_wanted(world: "World") -> None:
         need(state.active is not None and state.settled == row.generation, "not settled: %s", tell(row))
         fleets = state.active.fleets if state.active else ()
         need(all(len(each.instances) == each.variant.instance_count for each in fleets), "counts: %s", tell(row))
+        condemned = [each.id for fleet in fleets for each in fleet.instances if each.condemned]
+        need(not condemned, "%s are still to be replaced", condemned)
         counts = sorted((each.name, each.instance_count) for each in row.wanted.variants)
         as_asked = state.active and state.active.revision == row.wanted.revision
         as_asked = as_asked and counts == sorted((each.variant.name, each.variant.instance_count) for each in fleets)

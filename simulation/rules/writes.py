@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from polyport.control import failure, plan, traffic
+from polyport.control import failure, heal, plan, traffic
 from polyport.domain.endpoints import Deployment, Phase, Status, Strategy
 from simulation.rules.facts import Write, need
 
@@ -52,7 +52,8 @@ def _is_back(at: Write) -> bool:
 def nothing_fails_without_a_cause(at: Write) -> None:
     """Crashes of control, of gateways, a slow or absent database, lost news: none of it makes anything fail."""
     fails = at.state.status in {Status.FAILED, Status.ROLLING_BACK, Status.UPDATE_ROLLBACK_FAILED}
-    need(not (at.world.history.gentle and fails), "%s: %s", at.state.status, at.state.failure_reason)
+    excused = not at.world.history.gentle or at.row.wanted.cancelled
+    need(excused or not fails, "%s: %s", at.state.status, at.state.failure_reason)
 
 
 def one_deployment_at_a_time(at: Write) -> None:
@@ -84,15 +85,25 @@ def an_instance_lives_once(at: Write) -> None:
 
 
 def there_are_no_more_instances_than_asked_for(at: Write) -> None:
-    """A fleet has at most as many instances as its variant; a scale-out adds what is missing, no more."""
+    """A fleet has at most as many instances as its variant, but for those that others are to replace; a scale-out adds
+    what is missing, no more."""
     active, pending = at.state.active, at.state.pending
     for part in (active, pending):
         for fleet in part.fleets if part else ():
-            need(len(fleet.instances) <= fleet.variant.instance_count, "too many instances of %s", fleet.variant.name)
+            sound = heal.sound(fleet.instances)
+            need(len(sound) <= fleet.variant.instance_count, "too many instances of %s", fleet.variant.name)
     if active and pending and at.state.is_resizing:
         for old, new in zip(active.fleets, pending.fleets, strict=True):
             most = max(old.variant.instance_count, new.variant.instance_count)
             need(len(old.instances) + len(new.instances) <= most, "too many instances of %s", old.variant.name)
+
+
+def not_all_are_replaced_at_once(at: Write) -> None:
+    """Of a fleet, at most half of the instances are to be replaced at a time, or one."""
+    for fleet in at.state.active.fleets if at.state.active else ():
+        condemned = len(fleet.instances) - len(heal.sound(fleet.instances))
+        most = max(1, fleet.variant.instance_count // 2)
+        need(condemned <= most, "%s of %s are to be replaced", condemned, fleet.variant.instance_count)
 
 
 def a_rollout_goes_forward(at: Write) -> None:
@@ -179,14 +190,11 @@ def in_service_means_invocable(at: Write) -> None:
         return
     need(not at.state.retired and not at.state.pending, "InService with something left to do")
     need(at.state.active, "InService without a deployment")
-    counts = (
-        [(len(each.instances), each.variant.instance_count) for each in at.state.active.fleets]
-        if at.state.active
-        else []
-    )
+    fleets = at.state.active.fleets if at.state.active else ()
+    counts = [(len(heal.sound(each.instances)), each.variant.instance_count) for each in fleets]
     need(all(has == wanted for has, wanted in counts), "InService with counts %s", counts)
     for gateway in at.world.gateways:
-        for row in plan.instances(at.state.active) if gateway.table else ():
+        for row in heal.sound(plan.instances(at.state.active)) if gateway.table else ():
             need(row.id in gateway.live or at.world.is_given_up(row.id), "gateway %s lacks %s", gateway.name, row.id)
 
 
@@ -216,6 +224,7 @@ WRITE = (
     one_deployment_at_a_time,
     an_instance_lives_once,
     there_are_no_more_instances_than_asked_for,
+    not_all_are_replaced_at_once,
     a_rollout_goes_forward,
     a_step_waits_for_its_instances,
     a_step_bakes_in_peace,

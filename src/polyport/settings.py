@@ -197,8 +197,58 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 1200.0
     ping_interval: Annotated[Seconds, _doc("Seconds between two pings of a healthy container.")] = 5.0
     ping_timeout: Annotated[Seconds, _doc("How long a container has to answer one ping, in seconds.")] = 2.0
-    unhealthy_after: Annotated[Count, _doc("Failed pings in a row after which a container gets no calls.")] = 3
+    unhealthy_after: Annotated[
+        Count,
+        _doc(
+            "Failed pings in a row after which a container gets no calls. One is enough when a gateway could not "
+            "reach it."
+        ),
+    ] = 3
+    healthy_after: Annotated[
+        Count,
+        _doc(
+            "Good pings in a row after which a container that fell ill gets calls again; twice as many each further "
+            "time within ten minutes, at most 32. A new container needs one."
+        ),
+    ] = 2
+    replace_after: Annotated[
+        Seconds,
+        _doc(
+            "How long a container that runs and had been healthy may be unhealthy, in seconds, before another instance "
+            "is started in the place of its own. One that exits is restarted in place, and has `startup_timeout` and "
+            "`startup_restarts` to get healthy."
+        ),
+    ] = 30.0
+    replace_falls: Annotated[
+        Count,
+        _doc("How often a container may fall ill, each time within ten minutes, before its instance is replaced."),
+    ] = 5
+    replace_percent: Annotated[
+        Annotated[int, Meta(ge=1, le=100)],
+        _doc("Percent of a variant's instances that may be replaced at the same time, at least one."),
+    ] = 50
     stop_timeout: Annotated[Seconds, _doc("Seconds between SIGTERM and SIGKILL for a container.")] = 30.0
+    drain_timeout: Annotated[
+        Seconds,
+        _doc(
+            "How long an instance that left the tables is waited for while calls are left in it, in seconds; never "
+            "less than a call may take. Then it is stopped all the same."
+        ),
+    ] = 600.0
+    gateway_timeout: Annotated[
+        Seconds,
+        _doc(
+            "How long a gateway worker may take to go by a new route table, in seconds. One that does not is killed, "
+            "and another takes its place."
+        ),
+    ] = 30.0
+    engine_timeout: Annotated[
+        Seconds,
+        _doc(
+            "How long the engine may take to answer, in seconds, and to end an instance once its `stop_timeout` is "
+            "over."
+        ),
+    ] = 120.0
 
     image_pull: Annotated[
         Literal["missing", "always", "never"],

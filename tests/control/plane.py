@@ -14,6 +14,7 @@ from control.gateways import Gateway, until
 from control.values import OWNER, endpoint, images, wanted
 from polyport import store
 from polyport.control import health, plan
+from polyport.control.limits import Limits
 from polyport.control.reconcile import Reconciler
 from polyport.domain.endpoints import Endpoint, Fleet, InstanceRow, Status, Variant
 from polyport.domain.instances import Container, Image, Instance
@@ -68,6 +69,9 @@ class Rows:
     async def all_endpoints(self) -> list[Endpoint]:
         return await self._rows.all_endpoints()
 
+    async def versions(self) -> dict[str, int]:
+        return await self._rows.versions()
+
     async def get_endpoint_by_id(self, endpoint_id: str) -> Endpoint | None:
         self.steps += 1
         return await self._rows.get_endpoint_by_id(endpoint_id)
@@ -86,31 +90,41 @@ class Rows:
 class Engine(FakeEngine):
     """The fake engine, behind a fuse. It will not have an instance removed that a gateway may still use."""
 
-    def __init__(self, settings: Settings, machine: Machine, fuse: Fuse, gateways: list[Gateway]) -> None:
+    def __init__(
+        self, settings: Settings, machine: Machine, fuse: Fuse, gateways: list[Gateway], answers: dict[str, Ping]
+    ) -> None:
         super().__init__(settings, machine)
         self._fuse = fuse
         self._gateways = gateways
+        self._answers = answers
         self.removed: list[str] = []
         self.wrongs: list[str] = []
         self.error: Exception | None = None
         #: While it is not set, containers called ``slow`` answer no ping.
         self.awake = asyncio.Event()
         self.awake.set()
+        #: While it is not set, it takes no order.
+        self.obeys = asyncio.Event()
+        self.obeys.set()
 
     async def ping(self, instance_id: str, hostname: str, timeout: float) -> Ping:
         if hostname == "slow":
             await self.awake.wait()
+        if instance_id in self._answers:
+            return self._answers[instance_id]
         return await super().ping(instance_id, hostname, timeout)
 
     async def apply(self, instance: Instance) -> None:
         if self.error:
             raise self.error
+        await self.obeys.wait()
         await self._fuse.guard(super().apply(instance))
 
     async def remove(self, instance_id: str) -> None:
         if self.error:
             raise self.error
         self.removed.append(instance_id)
+        await self.obeys.wait()
         if any(gateway.uses(instance_id) for gateway in self._gateways):
             self.wrongs.append(f"{instance_id} was removed while a gateway used it")
         await self._fuse.guard(super().remove(instance_id))
@@ -126,6 +140,8 @@ class Preparer:
         self.open = asyncio.Event()
         self.open.set()
         self.resolving = 0
+        #: How often images were looked for.
+        self.resolved = 0
         #: Variants whose data never arrives.
         self.stuck: set[str] = set()
         self.preparing: set[str] = set()
@@ -135,6 +151,7 @@ class Preparer:
         self.resolving += 1
         await self.open.wait()
         self.resolving -= 1
+        self.resolved += 1
         if self.resolve_error:
             raise self.resolve_error
         for spec in variant.containers:
@@ -166,11 +183,24 @@ class Preparer:
 class Plane:
     """Use as an async context manager; ends with nothing left over."""
 
-    def __init__(self, folder: Path, workers: int = 1, subscribe: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        workers: int = 1,
+        subscribe: bool = True,
+        rules: health.Rules = RULES,
+        limits: Limits | None = None,
+    ) -> None:
         self.folder = folder
         self.workers = workers
         self.subscribe = subscribe
         self.start = time.time()
+        #: What instances answer to pings, whatever their scripts say.
+        self.answers: dict[str, Ping] = {}
+        self.rules = rules
+        self.limits = limits or Limits()
+        #: The names of gateway workers that were to be ended.
+        self.ended: list[str] = []
         #: How much faster than ours its time goes.
         self.pace = 1.0
         self.machine = Machine(clock=self.clock)
@@ -201,10 +231,18 @@ class Plane:
 
     async def begin(self, asleep: bool = False) -> None:
         """Start control (again); gateways connect to it. ``asleep``: with slow containers that do not answer yet."""
-        self.engine = Engine(Settings(home=self.home), self.machine, self.fuse, self.gateways)
+        self.engine = Engine(Settings(home=self.home), self.machine, self.fuse, self.gateways, self.answers)
         self.rows = Rows(self.store, self.fuse)
         self.reconciler = Reconciler(
-            self.rows, self.engine, self.preparer, RULES, self.workers, ping_timeout=1.0, clock=self.clock
+            self.rows,
+            self.engine,
+            self.preparer,
+            self.rules,
+            self.workers,
+            ping_timeout=1.0,
+            clock=self.clock,
+            limits=self.limits,
+            end_worker=lambda worker: self.ended.append(worker.hello.worker),
         )
         self.forget = self.store.subscribe(self.reconciler.wake) if self.subscribe else lambda: None
         await self.reconciler.publisher.open(self.folder / "g.sock")

@@ -114,3 +114,91 @@ def test_a_container_that_exits_too_often_is_given_up(phase: ContainerPhase, res
     assert health.is_crashing(health.observe(None, container, 1.0), container, RULES) is expected
     once_healthy = replace(healthy(), healthy=False, restarts=restarts)
     assert not health.is_crashing(once_healthy, container, RULES)
+
+
+def fallen(times: int, pause: float = 20.0) -> Health:
+    """A container that fell ill so many times and is ill now."""
+    now, container, at = healthy(), running("one"), 100.0
+    for _ in range(times):
+        while not now.healthy:
+            now = health.judge(now, GOOD, container, RULES, at)
+        now = health.judge(health.suspect(now), BAD, container, RULES, at)
+        at += pause
+    return now
+
+
+def test_a_gateways_word_and_one_failed_ping_are_enough() -> None:
+    """Two witnesses; a good ping clears the container, and one that is ill already cannot be suspected."""
+    suspected = health.suspect(healthy())
+    assert not health.judge(suspected, REFUSED, running("one"), RULES, 20.0).healthy
+    cleared = health.judge(suspected, GOOD, running("one"), RULES, 20.0)
+    assert health.judge(cleared, REFUSED, running("one"), RULES, 21.0).healthy
+    new = health.observe(None, running("one"), 1.0)
+    assert health.suspect(new) == new
+
+
+@pytest.mark.parametrize(("falls", "expected"), [(0, 1), (1, 2), (2, 4), (3, 8), (4, 16), (5, 32), (9, 32)])
+def test_who_falls_ill_again_needs_more_good_pings_each_time(falls: int, expected: int) -> None:
+    """Twice as many each time, and no more than 32; a bad one in between begins anew."""
+    rules = replace(RULES, healthy_after=2)
+    now = replace(fallen(1), falls=falls)
+    assert health.needed(now, rules, 130.0) == expected
+    for _ in range(expected - 1):
+        now = health.judge(now, GOOD, running("one"), rules, 130.0)
+        assert not now.healthy
+    assert (
+        not health.judge(
+            health.judge(now, BAD, running("one"), rules, 130.0), GOOD, running("one"), rules, 130.0
+        ).healthy
+        or expected == 1
+    )
+    assert health.judge(now, GOOD, running("one"), rules, 130.0).healthy
+
+
+def test_falls_are_forgotten_after_a_while() -> None:
+    """Ten minutes after the last one."""
+    now = fallen(3)
+    assert health.recent_falls(now, now.fell_at + 599) == 3
+    assert health.recent_falls(now, now.fell_at + 600) == 0
+    assert health.needed(now, RULES, now.fell_at + 600) == 1
+
+
+def test_good_pings_of_one_that_flaps_are_spread_over_a_while() -> None:
+    """A second apart, however young the process is; after the first fall they may be quick."""
+    once = health.judge(fallen(1), GOOD, running("one"), replace(RULES, healthy_after=2), 1.5)
+    assert health.pause(once, RULES, 1.5) == 0.02
+    twice = health.judge(fallen(2), GOOD, running("one"), RULES, 1.5)
+    assert health.pause(twice, RULES, 1.5) == 1.0
+
+
+def test_one_that_hangs_is_complained_of_after_a_while() -> None:
+    """It runs, it was healthy since its start, and it has been ill for `replace_after` seconds."""
+    ill = fallen(1)
+    assert health.complaint(ill, running("one"), RULES, ill.since + 29) == ""
+    text = health.complaint(ill, running("one"), RULES, ill.since + 30)
+    assert text == "container one has been unhealthy for 30 s; its last ping: answered 500."
+    assert health.complaint(healthy(), running("one"), RULES, 1e9) == ""
+
+
+def test_one_that_was_started_again_has_its_start_up_time_in_place() -> None:
+    """It may have a large model to load: another instance would have, too."""
+    again = health.observe(healthy(), running("one", started_at=31.0), 31.5)
+    assert health.complaint(again, running("one", started_at=31.0), RULES, 400.0) == ""
+
+
+def test_one_that_flaps_is_complained_of_while_it_is_ill() -> None:
+    """After `replace_falls` falls, at once."""
+    assert health.complaint(fallen(4), running("one"), RULES, 180.0) == ""
+    assert (
+        health.complaint(fallen(5), running("one"), RULES, 180.0) == "container one fell ill 5 times in a short time."
+    )
+
+
+def test_slow_is_who_was_healthy_and_only_times_out() -> None:
+    """Refused connections and other statuses are worse than slow, and a new container was never quick."""
+    slow = replace(fallen(1), last=Ping(error="timeout"))
+    assert health.is_slow(slow, running("one"))
+    assert not health.is_slow(replace(slow, last=REFUSED), running("one"))
+    assert not health.is_slow(replace(slow, last=BAD), running("one"))
+    assert not health.is_slow(replace(slow, proven=False), running("one"))
+    assert not health.is_slow(slow, replace(running("one"), phase=ContainerPhase.BACKOFF))

@@ -221,14 +221,14 @@ def test_who_is_overdue_says_why(run: Run) -> None:
         await w.monitor.first_verdicts()
         assert not w.monitor.failure("i-1")
         w.now += 481.0
-        w.monitor.kick("i-1")
+        w.monitor.suspect("i-1", "one")
         await until(lambda: w.monitor.is_overdue("i-1"))
         assert w.monitor.failure("i-1")
         await until(lambda: "container two" in w.monitor.failure("i-1"))
         reason = w.monitor.failure("i-1")
         assert reason.index("container one") < reason.index("container two") < reason.index("the last line")
         w.engine.answer = GOOD
-        w.monitor.kick("i-1")
+        w.monitor.suspect("i-1", "one")
         await until(lambda: w.healthy)
         assert not w.monitor.is_overdue("i-1")
         assert not w.monitor.failure("i-1")
@@ -245,7 +245,7 @@ def test_a_container_that_its_engine_never_shows_gets_overdue_too(run: Run) -> N
         w.watch()
         await w.monitor.first_verdicts()
         w.now += 481.0
-        w.monitor.kick("i-1")
+        w.monitor.suspect("i-1", "one")
         await until(lambda: w.monitor.is_overdue("i-1"))
         assert "the daemon is away" in w.monitor.failure("i-1")
 
@@ -260,7 +260,7 @@ def test_what_is_held_against_an_instance_ends_with_it(run: Run) -> None:
         w.watch()
         await w.monitor.first_verdicts()
         w.now += 481.0
-        w.monitor.kick("i-1")
+        w.monitor.suspect("i-1", "one")
         await until(lambda: w.monitor.is_overdue("i-1"))
         w.monitor.update({})
         assert not w.monitor.is_overdue("i-1")
@@ -282,7 +282,7 @@ def test_a_forgotten_instance_is_not_asked(run: Run) -> None:
         w.monitor.forget("i-1")
         w.monitor.forget("i-1")
         asked = w.engine.asked
-        w.monitor.kick("i-1")
+        w.monitor.suspect("i-1", "one")
         w.show(running("one"))
         await asyncio.sleep(0.1)
         assert w.engine.asked == asked

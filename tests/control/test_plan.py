@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from control.values import endpoint, images, new_id, wanted
 from control.world import PROFILE, World, counts, deployment_configs, obey, variant_sets
-from polyport.control import failure, plan, routes, traffic
+from polyport.control import failure, heal, plan, routes, traffic
+from polyport.control.limits import Limits
 from polyport.control.plan import NOTHING, Decision, Seen
 from polyport.domain.endpoints import AT_REST, Endpoint, Fleet, InstanceRow, Phase, Status, Strategy, Variant
 
@@ -89,13 +90,17 @@ class PlannerMachine(RuleBasedStateMachine):
             return
         key = data.draw(st.sampled_from(ids))
         now = self.world.engine.get(key, NOTHING)
-        event = data.draw(st.sampled_from(["healthy", "unhealthy", "fails", "overdue", "vanishes", "is lost"]))
+        event = data.draw(st.sampled_from(["healthy", "unhealthy", "fails", "hangs", "overdue", "vanishes", "is lost"]))
         if event == "vanishes":
             self.world.engine.pop(key, None)
         elif event == "is lost":
             self.world.engine[key] = Seen(overdue=True, failure="no space left")
         elif now.present and not now.stopping:
-            changes = {"healthy": {"healthy": True, "overdue": False, "failure": ""}, "unhealthy": {"healthy": False}}
+            changes = {
+                "healthy": {"healthy": True, "overdue": False, "failure": "", "complaint": ""},
+                "unhealthy": {"healthy": False},
+            }
+            changes["hangs"] = {"healthy": False, "complaint": "does not answer"}
             bad = {"healthy": False, "failure": "exited", "overdue": event == "overdue"}
             self.world.engine[key] = replace(now, **changes.get(event, bad))
 
@@ -162,11 +167,14 @@ def check_transition(before: Endpoint, after: Endpoint) -> None:
 
 
 def check_counts(row: Endpoint) -> None:
-    """Never more instances than wanted plus the update's surplus."""
+    """Never more instances than wanted plus the update's surplus, and those that others are to replace."""
     active, pending = row.state.active, row.state.pending
     for part in (active, pending):
         for each in part.fleets if part else ():
-            assert len(each.instances) <= each.variant.instance_count
+            assert len(heal.sound(each.instances)) <= each.variant.instance_count
+            condemned = len(each.instances) - len(heal.sound(each.instances))
+            assert condemned <= Limits().replaceable(each.variant.instance_count)
+            assert not condemned or row.state.status in {*AT_REST, Status.SYSTEM_UPDATING}
     if active and pending and active.revision == pending.revision:
         for old, new in zip(active.fleets, pending.fleets, strict=True):
             most = max(old.variant.instance_count, new.variant.instance_count)
@@ -204,7 +212,13 @@ def check_traffic(before: Endpoint, after: Endpoint, seen: dict[str, Seen]) -> N
         Status.SYSTEM_UPDATING,
     }:
         assert active is not None
-        had = _healthy(plan.instances(before.state.active), seen)
+        names = {each.variant.name for each in active.fleets if each.variant.instance_count}
+        had = {
+            row.id
+            for row in plan.instances(before.state.active)
+            # Whoever takes away a whole variant wants that.
+            if seen[row.id].healthy and (row.variant in names or active.revision != before.state.active.revision)
+        }
         capacity = sum(each.variant.instance_count for each in active.fleets)
         assert _healthy(plan.instances(active), seen) or not had or not capacity
     if status is Status.ROLLING_BACK:
@@ -212,8 +226,8 @@ def check_traffic(before: Endpoint, after: Endpoint, seen: dict[str, Seen]) -> N
         assert {row.id for row in plan.instances(before.state.active)} <= {row.id for row in plan.instances(active)}
         assert after.state.failure_reason
     if status is Status.IN_SERVICE and before.state.status is not Status.IN_SERVICE:
-        assert all(len(each.instances) == each.variant.instance_count for each in active.fleets)
-        assert all(seen[row.id].routed or seen[row.id].overdue for row in plan.instances(active))
+        assert all(len(heal.sound(each.instances)) == each.variant.instance_count for each in active.fleets)
+        assert all(seen[row.id].routed or seen[row.id].overdue for row in heal.sound(plan.instances(active)))
         assert not after.state.retired
     if status is Status.FAILED:
         assert after.state.failure_reason

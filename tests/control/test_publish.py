@@ -363,3 +363,27 @@ def test_a_socket_left_by_a_killed_control_is_in_nobodys_way(run: Callable[..., 
         await gateway.close()
 
     run(body)
+
+
+def test_a_mute_worker_is_cut_off_after_so_many_looks(run: Callable[..., None]) -> None:
+    """One that answers is not, however old its answer is; and looks count, not time: a control that stood still for an
+    hour has not read the answers yet."""
+
+    async def body(channel: Channel) -> None:
+        mute = await channel.connect("1")
+        await channel.connect("2")
+        channel.put(route("i-1"))
+        await until(lambda: channel.publisher.is_ready)
+        for _ in range(5):
+            assert channel.publisher.cut_off_mute(2.0, 1.0) == []
+        mute.hold = True
+        channel.put(route("i-2"))
+        await until(lambda: any(not worker.owes for worker in channel.publisher.workers))
+        assert channel.publisher.cut_off_mute(2.0, 1.0) == []
+        assert channel.publisher.cut_off_mute(2.0, 1.0) == []
+        [found] = channel.publisher.cut_off_mute(2.0, 1.0)
+        assert found.hello.worker == "1"
+        await until(lambda: mute.is_cut_off)
+        assert [worker.hello.worker for worker in channel.publisher.workers] == ["2"]
+
+    run(body, workers=2)

@@ -26,8 +26,8 @@ def test_an_endpoint_is_in_service_once_all_gateways_acknowledged_it_and_not_bef
         assert len(ids(row)) == 3
         assert plane.live() == [ids(row), ids(row)]
         assert plane.running == ids(row)
-        assert plane.reconciler.healthy_counts(row.id) == {"A": 2, "B": 1}
-        assert plane.reconciler.activity(row.id) == {}
+        assert plane.reconciler.view.healthy_counts(row.id) == {"A": 2, "B": 1}
+        assert plane.reconciler.view.activity(row.id) == {}
 
     run(body, workers=2)
 
@@ -90,7 +90,7 @@ def test_a_container_that_never_gets_healthy_fails_its_new_endpoint(run: Callabl
         plane.machine.scripts["one"] = Script(listens_on=8000)
         plane.pace = 200.0
         key = await plane.create(variant())
-        await until(lambda: plane.reconciler.activity(key))
+        await until(lambda: plane.reconciler.view.activity(key))
         row = await plane.reaches(Status.FAILED)
         assert "It listens on 8000, expected 1" in row.state.failure_reason
         await plane.runs()
@@ -149,11 +149,15 @@ def test_a_deleted_endpoint_leaves_nothing(run: Callable[..., None]) -> None:
         assert not plane.running
         await until(lambda: not plane.gateways[0].tables[-1].endpoints)
         await until(lambda: not plane.gateways[0].tables[-1].unavailable)
-        held = [value for value in vars(plane.reconciler).values() if isinstance(value, dict)]
+        held = [
+            value
+            for value in [*vars(plane.reconciler).values(), *vars(plane.reconciler.view).values()]
+            if isinstance(value, dict)
+        ]
         assert not any(key in value for value in held)
         assert not plane.reconciler._actions._attempts
-        assert not plane.reconciler._owners
-        assert plane.reconciler.healthy_counts(key) == {}
+        assert not plane.reconciler.view.owners
+        assert plane.reconciler.view.healthy_counts(key) == {}
 
     run(body)
 
@@ -200,7 +204,7 @@ def test_after_a_clean_stop_every_endpoint_comes_back_by_itself(run: Callable[..
         await plane.kill()
         await plane.begin()
         await plane.passes(Status.SYSTEM_UPDATING)
-        assert set(plane.reconciler.activity(row.id)) == {"A"}
+        assert set(plane.reconciler.view.activity(row.id)) == {"A"}
         again = await plane.reaches(Status.IN_SERVICE)
         assert ids(again) == ids(row) == plane.running
 

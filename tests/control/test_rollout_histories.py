@@ -112,7 +112,9 @@ def settle(world: World) -> None:
     for _ in range(120):
         heal(world)
         live_moment(world)
-        if world.endpoint.status in {*AT_REST, Status.FAILED} and not world.endpoint.state.retired:
+        state = world.endpoint.state
+        healing = any(row.condemned for row in plan.instances(state.active))
+        if world.endpoint.status in {*AT_REST, Status.FAILED} and not state.retired and not healing:
             return
     raise AssertionError(f"it does not come to rest: {world.endpoint.state}")
 

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from control.gateways import until
-from control.plane import Plane, ids
+from control.plane import RULES, Plane, ids
 from control.values import variant
-from polyport.control import reconcile
+from polyport.control import reconcile, routes
 from polyport.domain.endpoints import Endpoint, Status
 from polyport.domain.instances import Container, Image, Instance, InstanceState
 from polyport.domain.routes import Unreachable
@@ -139,7 +139,7 @@ def test_a_restarted_control_publishes_nothing_before_it_knows_all(run: Callable
         plane.engine.awake.set()
         await begun
         table = await gateway.receives(tables + 1)
-        live = {each for entry in table.endpoints for each in reconcile.routes.live_ids(entry)}
+        live = {each for entry in table.endpoints for each in routes.live_ids(entry)}
         assert live == {each for row in rows for each in ids(row)}
         await plane.reaches(Status.IN_SERVICE, "New")
         for row in rows:
@@ -183,12 +183,9 @@ def test_a_container_that_exits_leaves_the_tables_and_comes_back(run: Callable[.
     run(body)
 
 
-def test_what_gateways_cannot_reach_is_asked_at_once(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report from a gateway does not wait for the next ping."""
-    from control import plane as plane_module
-
-    patient = msgspec.structs.replace(plane_module.RULES, ping_interval=1000.0, unhealthy_after=1)
-    monkeypatch.setattr(plane_module, "RULES", patient)
+def test_what_gateways_cannot_reach_is_asked_at_once(run: Callable[..., None]) -> None:
+    """A report from a gateway does not wait for the next ping, and one failed ping confirms it."""
+    patient = msgspec.structs.replace(RULES, ping_interval=1000.0, unhealthy_after=3)
 
     async def body(plane: Plane) -> None:
         await plane.create(variant())
@@ -197,7 +194,7 @@ def test_what_gateways_cannot_reach_is_asked_at_once(run: Callable[..., None], m
         plane.gateways[0].send(Unreachable(*ids(row), "one", "refused"))
         await until(lambda: plane.live() == [set()])
 
-    run(body)
+    run(body, rules=patient)
 
 
 def test_lost_hints_only_make_it_slower(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +260,7 @@ def test_an_endpoint_that_vanishes_while_its_images_are_looked_for_leaves_nothin
             with suppress(StaleWrite):
                 await plane.store.remove_endpoint(row)
         plane.reconciler.wake(key)
-        await until(lambda: key not in plane.reconciler._endpoints)
+        await until(lambda: key not in plane.reconciler.view.endpoints)
         plane.preparer.open.set()
         await until(lambda: not plane.preparer.resolving)
         await asyncio.sleep(0)
@@ -291,7 +288,7 @@ def test_a_late_look_at_the_engine_does_not_undo_a_newer_one(run: Callable[..., 
         row = await plane.reaches(Status.IN_SERVICE)
         gate.set()
         await late
-        assert set(plane.reconciler._states) == ids(row)
+        assert set(plane.reconciler.view.states) == ids(row)
 
     run(body)
 

@@ -120,7 +120,14 @@ def _resized(endpoint: Endpoint, wishes: list[dict[str, Any]]) -> Wanted:
         )
     resized = variants.resize(_current(active), wishes, active.config_name)
     variants.check_limits(resized)
-    return replace(endpoint.wanted, revision=active.revision, config_name=active.config_name, variants=resized)
+    return replace(
+        endpoint.wanted,
+        revision=active.revision,
+        config_name=active.config_name,
+        variants=resized,
+        restart=None,
+        cancelled="",
+    )
 
 
 def _deleted(endpoint: Endpoint) -> Wanted | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import polyport
-from polyport.cli import alarm, console, image
+from polyport.cli import alarm, console, endpoints, image
 from polyport.cli.access import key, policy, principals
 from polyport.cli.demo import demo
 from polyport.cli.doctor import doctor
@@ -25,6 +25,7 @@ app.command()(serve)
 app.command()(demo)
 app.command()(doctor)
 app.add_typer(image.app, name="image")
+app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(alarm.app, name="alarm")
 app.add_typer(key.app, name="key")
 app.add_typer(policy.app, name="policy")

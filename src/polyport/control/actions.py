@@ -1,14 +1,20 @@
-"""What the planner asks for is done here: resolve images, apply and remove instances. Each action may be repeated."""
+"""What the planner asks for is done here: resolve images, apply and remove instances. Each action may be repeated, and
+each has a limit of time (`limits`): one that hangs fails like any other.
+"""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 from polyport.control import attempts, plan
 from polyport.control.jobs import Jobs
+from polyport.control.limits import Limits
 from polyport.control.prepare import Preparer
 from polyport.domain.endpoints import Deployment, Endpoint, Fleet, InstanceRow
 from polyport.domain.instances import Image
 from polyport.engines.contract import Engine
+from polyport.errors import ArtifactError, EngineError, ImageError, PolyportError
 
 #: Seconds in which an engine shows what it was given.
 SHOW_TIME = 1.0
@@ -35,6 +41,7 @@ class Actions:
         loop: Loop,
         refresh: Callable[[], Awaitable[None]],
         clock: Callable[[], float],
+        limits: Limits,
     ) -> None:
         self._engine = engine
         self._preparer = preparer
@@ -42,8 +49,11 @@ class Actions:
         self._loop = loop
         self._refresh = refresh
         self._clock = clock
+        self._limits = limits
         self._resolved: dict[str, dict[tuple[int, str], tuple[Image, ...] | str]] = {}
         self._attempts: dict[str, attempts.Attempt] = {}
+        #: Since when the engine is asked to end an instance.
+        self._removing: dict[str, float] = {}
 
     def resolved(self, endpoint_id: str) -> plan.Resolved:
         """The images that were found for an endpoint, or why they were not."""
@@ -53,9 +63,20 @@ class Actions:
         """The latest try to start an instance."""
         return self._attempts.get(instance, attempts.NEVER)
 
+    def note_present(self, instance: str) -> None:
+        """The engine shows it: its tries were not in vain."""
+        if self.attempt(instance).is_vain:
+            self._attempts.pop(instance)
+
+    def removing_for(self, instance: str) -> float:
+        """For how many seconds the engine has been asked to end it. Not by the clock on the wall, which may jump."""
+        since = self._removing.get(instance)
+        return 0.0 if since is None else asyncio.get_running_loop().time() - since
+
     def forget(self, instance: str) -> None:
         """The instance is gone for good."""
         self._attempts.pop(instance, None)
+        self._removing.pop(instance, None)
         self._jobs.cancel(instance)
 
     def forget_images(self, endpoint_id: str) -> None:
@@ -77,12 +98,15 @@ class Actions:
 
     def remove(self, instance: str) -> None:
         """Begin to end an instance."""
-        self._jobs.start(("remove", instance), self._engine.remove(instance))
+        self._removing.setdefault(instance, asyncio.get_running_loop().time())
+        self._jobs.start(("remove", instance), self._remove(instance))
 
     async def _resolve(self, endpoint: Endpoint, deployment: Deployment, fleet: Fleet) -> None:
         found: tuple[Image, ...] | str
+        limit = self._limits.resolve(fleet.variant)
         try:
-            found = await self._preparer.resolve(fleet.variant)
+            async with _at_most(limit, ImageError(f"The images were not found within {limit:g} seconds.")):
+                found = await self._preparer.resolve(fleet.variant)
         except Exception as error:  # noqa: BLE001  whatever it is, the endpoint must not hang on it
             found = attempts.reason(error)
         if self._loop.knows(endpoint.id):
@@ -90,12 +114,34 @@ class Actions:
             self._loop.wake(endpoint.id)
 
     async def _apply(self, endpoint: Endpoint, fleet: Fleet, row: InstanceRow) -> None:
+        limit = self._limits.prepare(fleet.variant)
         try:
-            instance = await self._preparer.prepare(endpoint, fleet, row)
-            await self._engine.apply(instance)
+            async with _at_most(limit, ArtifactError(f"The model data was not there within {limit:g} seconds.")):
+                instance = await self._preparer.prepare(endpoint, fleet, row)
+            async with self._in_engine_time():
+                await self._engine.apply(instance)
         except Exception as error:  # noqa: BLE001  whatever it is, the endpoint must not hang on it
             self._attempts[row.id] = attempts.failed(self.attempt(row.id), attempts.reason(error), self._clock())
         else:
-            self._attempts[row.id] = attempts.Attempt(again_at=self._clock() + SHOW_TIME)
+            now = self._clock()
+            self._attempts[row.id] = attempts.accepted(self.attempt(row.id), now, now + SHOW_TIME)
             await self._refresh()
         self._loop.wake(endpoint.id)
+
+    async def _remove(self, instance: str) -> None:
+        async with self._in_engine_time():
+            await self._engine.remove(instance)
+
+    def _in_engine_time(self) -> AbstractAsyncContextManager[None]:
+        limit = self._limits.engine
+        return _at_most(limit, EngineError(f"The engine gave no answer within {limit:g} seconds."))
+
+
+@asynccontextmanager
+async def _at_most(seconds: float, error: PolyportError) -> AsyncIterator[None]:
+    """Raises the error when it takes longer."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            yield
+    except TimeoutError as timeout:
+        raise (error if limit.expired() else timeout) from timeout

@@ -7,7 +7,17 @@ import msgspec
 
 from polyport.control import rollout as rollouts
 from polyport.control import strategy, traffic
-from polyport.domain.endpoints import Deployment, Endpoint, EndpointState, Fleet, Phase, Status, Strategy, Variant
+from polyport.domain.endpoints import (
+    Deployment,
+    Endpoint,
+    EndpointState,
+    Fleet,
+    InstanceRow,
+    Phase,
+    Status,
+    Strategy,
+    Variant,
+)
 
 #: ``StatusMessage`` is no longer than this.
 LIMIT = 1024
@@ -35,11 +45,20 @@ def describe(endpoint: Endpoint, sources: Sources) -> dict[str, list[Activity]]:
         for fleet in deployment.fleets if deployment else ():
             if deployment and (activities := list(_fleet(state, deployment, fleet, sources))):
                 found.setdefault(fleet.variant.name, []).extend(activities)
+    for fleet in state.active.fleets if state.active else ():
+        if condemned := [row for row in fleet.instances if row.condemned]:
+            found.setdefault(fleet.variant.name, []).append(_replacing(condemned))
     leaving = Counter(row.variant for row in state.retired)
     for variant, count in leaving.items():
         message = f"Terminating {count} instance(s)."
         found.setdefault(variant, []).append(("Deleting", message, endpoint.modified_at))
     return found
+
+
+def _replacing(condemned: list[InstanceRow]) -> Activity:
+    reasons = " ".join(dict.fromkeys(row.condemned for row in condemned))
+    message = f"Replacing {len(condemned)} instance(s): {reasons}"
+    return "Updating", message[:LIMIT], min(row.condemned_at for row in condemned)
 
 
 def _fleet(state: EndpointState, deployment: Deployment, fleet: Fleet, sources: Sources) -> Iterator[Activity]:

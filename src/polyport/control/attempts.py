@@ -18,7 +18,9 @@ class Attempt(msgspec.Struct, frozen=True):
 
     #: Why it failed; empty: it did not.
     reason: str = ""
-    #: Since when tries fail, and how often they did.
+    #: The engine took the instance, and has not shown it since.
+    is_vain: bool = False
+    #: Since when tries fail or are in vain, and how often they failed.
     since: float = 0.0
     failures: int = 0
     #: Not to be tried again before this. After a success too: engines may take a second to show an instance.
@@ -37,6 +39,18 @@ def failed(before: Attempt, reason: str, now: float) -> Attempt:
     """One more failure."""
     since = before.since if before.reason else now
     return Attempt(reason=reason, since=since, failures=before.failures + 1, again_at=now + pause(before.failures))
+
+
+def accepted(before: Attempt, now: float, again_at: float) -> Attempt:
+    """The engine took the instance. Whether it keeps it is to be seen."""
+    return Attempt(is_vain=True, since=before.since if before.is_vain else now, again_at=again_at)
+
+
+def why_absent(attempt: Attempt, now: float, patience: float) -> str:
+    """Why an instance that the engine does not show is given up; empty: it is not."""
+    if attempt.is_vain and now - attempt.since > patience:
+        return f"The engine took the instance, and it was not there for {patience:g} seconds."
+    return attempt.reason
 
 
 def reason(error: Exception) -> str:

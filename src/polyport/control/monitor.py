@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from polyport.control import failure, health
+from polyport.control.watch import Watch
 from polyport.domain.endpoints import Variant
 from polyport.domain.instances import ContainerPhase, ContainerState, InstanceState
 from polyport.engines.contract import Diagnosis, Engine, Ping
@@ -16,59 +17,14 @@ log = logging.getLogger(__name__)
 
 #: Seconds at most between two pings of a container that a start of control waits for.
 IMPATIENT = 0.5
-
-#: Health, failure, overdue.
-Verdict = tuple[bool, str, bool]
-
-
-class _Watch:
-    """One container that is being asked."""
-
-    def __init__(self, variant: Variant, rules: health.Rules) -> None:
-        self.variant = variant
-        self.rules = rules
-        self.health: health.Health | None = None
-        self.failure = ""
-        #: What the container printed last, when it failed.
-        self.output: tuple[str, ...] = ()
-        self.overdue = False
-        #: The verdict that others were told.
-        self.told: Verdict = self.verdict
-        #: Set to ask again without waiting for the pause to end.
-        self.kick = asyncio.Event()
-        #: Set once there is a first verdict.
-        self.known = asyncio.Event()
-
-    @property
-    def verdict(self) -> Verdict:
-        """What others want to know of it."""
-        return self.health is not None and self.health.healthy, self.failure, self.overdue
-
-    @property
-    def is_known(self) -> bool:
-        """Whether it was asked often enough to be judged: a container that is busy with a call may miss one ping."""
-        if self.health is None or self.health.healthy or self.health.last.error != "timeout":
-            return True
-        return self.health.failures >= self.rules.unhealthy_after
-
-    def forgive(self) -> None:
-        """Nothing stands against it any more."""
-        self.failure, self.output, self.overdue = "", (), False
-
-    def observe(self, container: ContainerState | None, now: float) -> health.Health | None:
-        """Take note of the engine's view. A container that is gone begins anew when it comes back."""
-        if container is None:
-            self.health = None
-            self.forgive()
-        else:
-            self.health = health.observe(self.health, container, now)
-        return self.health
+#: Seconds that an engine may take for a ping on top of the ping's own limit, and for an explanation.
+ENGINE_TIME = 10.0
 
 
 class Monitor:
     """Pings the containers of the instances that it is told to `watch`.
 
-    ``on_change`` is called with the id of an instance whose health, failure or overdue verdict changed.
+    ``on_change`` is called with the id of an instance whose verdict (`watch.Verdict`) changed.
     """
 
     def __init__(
@@ -83,7 +39,7 @@ class Monitor:
         self._on_change = on_change
         self._clock = clock
         self._states: Mapping[str, InstanceState] = {}
-        self._watches: dict[str, dict[str, _Watch]] = {}
+        self._watches: dict[str, dict[str, Watch]] = {}
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
 
     # --- what is known
@@ -91,7 +47,7 @@ class Monitor:
     def is_healthy(self, instance: str) -> bool:
         """Whether every container of the instance is healthy."""
         watches = self._watches.get(instance, {})
-        return bool(watches) and all(watch.health and watch.health.healthy for watch in watches.values())
+        return bool(watches) and all(watch.is_healthy for watch in watches.values())
 
     def failure(self, instance: str) -> str:
         """Why the instance is given up: all its failing containers, then what they printed. Empty: it is not."""
@@ -103,12 +59,21 @@ class Monitor:
         """Whether a container of it has been unhealthy for longer than its start-up time allows."""
         return any(watch.overdue for watch in self._watches.get(instance, {}).values())
 
+    def complaint(self, instance: str) -> str:
+        """Why another instance should take its place though it had been healthy; empty: none should."""
+        return failure.join(watch.complaint for watch in self._watches.get(instance, {}).values())
+
+    def is_slow(self, instance: str) -> bool:
+        """Whether nothing is wrong with it but that containers of it do not answer pings in time."""
+        watches = self._watches.get(instance, {})
+        return bool(watches) and all(watch.is_healthy or watch.slow for watch in watches.values())
+
     def hints(self, instance: str) -> list[str]:
         """What unhealthy containers are waited for, one sentence each."""
         return [
             f"{hostname}: {_hint(watch, self._container(instance, hostname))}"
             for hostname, watch in self._watches.get(instance, {}).items()
-            if not (watch.health and watch.health.healthy)
+            if not watch.is_healthy
         ]
 
     # --- what to watch
@@ -129,7 +94,7 @@ class Monitor:
         """Begin to ask the containers of an instance; does nothing when it is watched."""
         if instance in self._watches:
             return
-        self._watches[instance] = {spec.hostname: _Watch(variant, rules) for spec in variant.containers}
+        self._watches[instance] = {spec.hostname: Watch(variant, rules) for spec in variant.containers}
         self._tasks[instance] = [
             asyncio.create_task(self._ask_for_ever(instance, hostname, watch))
             for hostname, watch in self._watches[instance].items()
@@ -141,9 +106,11 @@ class Monitor:
         for task in self._tasks.pop(instance, ()):
             task.cancel()
 
-    def kick(self, instance: str) -> None:
-        """Ask the instance's containers now: somebody saw something."""
-        for watch in self._watches.get(instance, {}).values():
+    def suspect(self, instance: str, hostname: str) -> None:
+        """A gateway could not reach a container: ask the instance's containers now, and take it seriously."""
+        for name, watch in self._watches.get(instance, {}).items():
+            if name == hostname and watch.health is not None:
+                watch.health = health.suspect(watch.health)
             watch.kick.set()
 
     async def first_verdicts(self) -> None:
@@ -170,7 +137,7 @@ class Monitor:
         starting = ContainerState(hostname, ContainerPhase.STARTING)
         return next((container for container in state.containers if container.hostname == hostname), starting)
 
-    async def _ask_for_ever(self, instance: str, hostname: str, watch: _Watch) -> None:
+    async def _ask_for_ever(self, instance: str, hostname: str, watch: Watch) -> None:
         while True:
             watch.kick.clear()
             wait = watch.rules.ping_interval
@@ -188,7 +155,7 @@ class Monitor:
                 async with asyncio.timeout(wait):
                     await watch.kick.wait()
 
-    async def _ask(self, instance: str, hostname: str, watch: _Watch) -> None:
+    async def _ask(self, instance: str, hostname: str, watch: Watch) -> None:
         container = self._container(instance, hostname)
         current = watch.observe(container, self._clock())
         self._tell(instance, watch)
@@ -205,33 +172,43 @@ class Monitor:
             await self._judge(instance, watch, current, container)
         self._tell(instance, watch)
 
-    def _tell(self, instance: str, watch: _Watch) -> None:
+    def _tell(self, instance: str, watch: Watch) -> None:
         """Also of what may be over soon: whoever looked in between would never hear that it is."""
         if watch.verdict != watch.told:
             watch.told = watch.verdict
             self._on_change(instance)
 
-    async def _judge(self, instance: str, watch: _Watch, current: health.Health, container: ContainerState) -> None:
+    async def _judge(self, instance: str, watch: Watch, current: health.Health, container: ContainerState) -> None:
         if current.healthy:
             watch.forgive()
             return
-        overdue = health.is_overdue(current, watch.rules, self._clock())
+        now = self._clock()
+        overdue = health.is_overdue(current, watch.rules, now)
         if not watch.failure and (overdue or health.is_crashing(current, container, watch.rules)):
             diagnosis = await self._explain(instance, container.hostname)
             watch.failure = failure.ping_failed(watch.variant, container, current, watch.rules, diagnosis)
             watch.output = diagnosis.output
         # Only now: who sees that it is overdue also sees why.
         watch.overdue = overdue
+        watch.slow = health.is_slow(current, container)
+        # The first one stays: how long it has been ill by now is no news.
+        watch.complaint = watch.complaint or health.complaint(current, container, watch.rules, now)
 
     async def _ping(self, instance: str, hostname: str) -> Ping:
         try:
-            return await self._engine.ping(instance, hostname, self._ping_timeout)
+            async with asyncio.timeout(self._ping_timeout + ENGINE_TIME):
+                return await self._engine.ping(instance, hostname, self._ping_timeout)
+        except TimeoutError:
+            return Ping(error="the engine gave no answer")
         except EngineError as error:
             return Ping(error=str(error))
 
     async def _explain(self, instance: str, hostname: str) -> Diagnosis:
         try:
-            return await self._engine.explain(instance, hostname)
+            async with asyncio.timeout(ENGINE_TIME):
+                return await self._engine.explain(instance, hostname)
+        except TimeoutError:
+            return Diagnosis()
         except EngineError as error:
             return Diagnosis(output=(str(error),))
 
@@ -240,7 +217,7 @@ def _is_same_start(container: ContainerState, latest: ContainerState) -> bool:
     return latest.phase is container.phase and latest.started_at == container.started_at
 
 
-def _hint(watch: _Watch, container: ContainerState | None) -> str:
+def _hint(watch: Watch, container: ContainerState | None) -> str:
     if container is None:
         return "being prepared"
     if container.phase is not ContainerPhase.RUNNING:

@@ -43,7 +43,22 @@ class Worker:
         self.hello = hello
         self.writer = writer
         self.acknowledged = 0
+        #: It owes an answer to a table, and for how many seconds it was seen to.
+        self.owes = False
+        self.owed_for = 0.0
         self.draining: frozenset[str] = frozenset()
+
+    def push(self, frame: bytes) -> None:
+        """Send it a table."""
+        self.writer.write(frame)
+        self.owes = True
+
+    def take(self, message: Acknowledge, latest: int) -> None:
+        """It serves by that table."""
+        self.acknowledged = max(self.acknowledged, message.version)
+        self.draining = frozenset(message.draining)
+        # Who answers is alive; the latest table may be on its way yet.
+        self.owes, self.owed_for = self.acknowledged < latest, 0.0
 
     def __repr__(self) -> str:
         return f"<Worker {self.hello.worker} pid {self.hello.pid} at version {self.acknowledged}>"
@@ -126,7 +141,7 @@ class Publisher:
                 log.warning("%r does not read and is cut off", worker)
                 worker.writer.transport.abort()
             else:
-                worker.writer.write(self._frame)
+                worker.push(self._frame)
 
     # --- who serves by it
 
@@ -154,6 +169,21 @@ class Publisher:
     def workers(self) -> tuple[Worker, ...]:
         """The workers that are connected."""
         return tuple(self._workers)
+
+    def cut_off_mute(self, patience: float, elapsed: float) -> list[Worker]:
+        """Hang up on workers that have owed an answer to a table for so many seconds: nothing is acknowledged or
+        drained while they hang. Returns them; each is to be ended, since it may still serve by what it had.
+
+        ``elapsed``: seconds since the last look. Looks are counted, and no clock is read: control may have stood still,
+        and then the answers are there and were not read yet.
+        """
+        for worker in self._workers:
+            worker.owed_for += elapsed if worker.owes else 0.0
+        mute = [worker for worker in self._workers if worker.owes and worker.owed_for > patience]
+        for worker in mute:
+            self._workers.discard(worker)
+            worker.writer.transport.abort()
+        return mute
 
     def _oldest(self) -> int:
         if len(self._workers) < self._expected:
@@ -210,7 +240,7 @@ class Publisher:
         # The same worker may come back before its old connection is seen to be dead.
         self._workers = {other for other in self._workers if other.hello.worker != hello.worker} | {worker}
         if self._frame is not None:
-            writer.write(self._frame)
+            worker.push(self._frame)
         return worker
 
     def _take(self, worker: Worker, message: FromWorker) -> None:
@@ -220,8 +250,7 @@ class Publisher:
             if message.version > self._version:
                 self._outgrow(message.version)
                 return
-            worker.acknowledged = max(worker.acknowledged, message.version)
-            worker.draining = frozenset(message.draining)
+            worker.take(message, self._version)
             self._on_progress()
         elif isinstance(message, Unreachable):
             self._on_unreachable(message)

@@ -6,38 +6,41 @@ and acts on it. Hints only make it quick; polling makes it correct.
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
-import msgspec
-
-from polyport.control import activity, attempts, health, plan, resize, rollout, routes
+from polyport.control import attempts, heal, health, plan, rollout
 from polyport.control.actions import Actions
 from polyport.control.alarms import Alarms, NoAlarms
 from polyport.control.jobs import Jobs
+from polyport.control.limits import Limits
 from polyport.control.monitor import Monitor
 from polyport.control.prepare import Preparer
-from polyport.control.publish import Publisher
+from polyport.control.publish import Publisher, Worker
 from polyport.control.rows import Rows
+from polyport.control.view import View
 from polyport.domain.access import AccessTable
-from polyport.domain.endpoints import AT_REST, Endpoint, EndpointState, Fleet, Phase, Status
-from polyport.domain.instances import InstanceState
+from polyport.domain.endpoints import AT_REST, Endpoint, InstanceRow, Status
 from polyport.domain.routes import Unreachable
 from polyport.engines.contract import Engine
 from polyport.errors import EngineError, StaleWrite
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks at all rows and all instances, should every hint be lost.
-SWEEP_INTERVAL = 5.0
+#: Seconds between two looks for rows that others have written, for orphans, and for workers that do not answer.
+SWEEP_INTERVAL = 1.0
 #: Seconds between two looks at an endpoint that is on its way somewhere.
 POLL_INTERVAL = 1.0
 
 
 class Reconciler:
-    """Drives all endpoints of one store on one engine."""
+    """Drives all endpoints of one store on one engine.
+
+    ``end_worker`` is called with a gateway worker that does not answer any more; somebody starts another in its place.
+    """
 
     def __init__(
         self,
@@ -49,27 +52,26 @@ class Reconciler:
         ping_timeout: float,
         clock: Callable[[], float] = time.time,
         alarms: Alarms | None = None,
+        limits: Limits | None = None,
+        end_worker: Callable[[Worker], None] = lambda _: None,
         new_id: Callable[[], str] | None = None,
     ) -> None:
         self._rows = rows
         self._alarms = alarms or NoAlarms()
         self._engine = engine
-        self._preparer = preparer
-        self._rules = rules
         self._clock = clock
-        self._new_id = new_id or new_instance_id
+        self._limits = limits or Limits()
+        self._end_worker = end_worker
         self.publisher = Publisher(workers, self._wake_waiting, self._take_report, clock)
+        self._new_id = new_id or new_instance_id
         self.monitor = Monitor(engine, ping_timeout, self._wake_owner, clock)
-        self._states: dict[str, InstanceState] = {}
-        self._wakes: dict[str, asyncio.Event] = {}
-        self._endpoints: dict[str, Endpoint] = {}
-        self._owners: dict[str, str] = {}
         self._jobs = Jobs()
-        self._actions = Actions(engine, preparer, self._jobs, self, self._refresh, clock)
+        self._actions = Actions(engine, preparer, self._jobs, self, self._refresh, clock, self._limits)
+        self.view = View(self.monitor, self.publisher, self._actions, preparer, rules, self._limits, clock)
+        self._wakes: dict[str, asyncio.Event] = {}
         self._looks = self._latest_look = 0
         #: Until all is known that was, no step is taken and nothing published.
         self._is_started = False
-        self._flush_due = False
 
     # --- life
 
@@ -79,10 +81,10 @@ class Reconciler:
         await self._refresh()
         endpoints = await self._rows.all_endpoints()
         for endpoint in endpoints:
-            self._note(endpoint)
+            self.view.note(endpoint)
         await self.monitor.first_verdicts()
         for endpoint in endpoints:
-            self._publish(endpoint)
+            self.view.publish(endpoint)
         self.publisher.flush()
         self._is_started = True
         for endpoint in endpoints:
@@ -132,51 +134,27 @@ class Reconciler:
 
     def knows(self, endpoint_id: str) -> bool:
         """Whether there is such an endpoint, as far as is known."""
-        return endpoint_id in self._endpoints
+        return endpoint_id in self.view.endpoints
 
     def take_access(self, access: AccessTable) -> None:
         """Tell the gateways who may call. Before the start it waits for the endpoints: no table lacks what there is."""
         self.publisher.put_access(access)
         if self._is_started:
-            self._flush_soon()
-
-    # --- what others may know (DescribeEndpoint, /healthz)
-
-    def healthy_counts(self, endpoint_id: str) -> dict[str, int]:
-        """How many instances of each active variant can take calls, with those that a scale-out has added."""
-        endpoint = self._endpoints.get(endpoint_id)
-        counts: dict[str, int] = {}
-        for fleet in resize.joined(endpoint.state) if endpoint else ():
-            healthy = sum(self.monitor.is_healthy(row.id) for row in fleet.instances)
-            counts[fleet.variant.name] = counts.get(fleet.variant.name, 0) + healthy
-        return counts
-
-    def activity(self, endpoint_id: str) -> dict[str, list[tuple[str, str, float]]]:
-        """``VariantStatus`` by variant: status, message, start (epoch seconds)."""
-        endpoint = self._endpoints.get(endpoint_id)
-        if endpoint is None:
-            return {}
-        sources = activity.Sources(self.monitor.is_healthy, self._hints, self._preparer.hints)
-        return activity.describe(endpoint, sources)
-
-    def _hints(self, instance: str) -> list[str]:
-        reason = self._actions.attempt(instance).reason
-        return [reason] if reason else self.monitor.hints(instance)
+            self.view.flush_soon()
 
     # --- hints
 
     def _wake_owner(self, instance: str) -> None:
-        if owner := self._owners.get(instance):
+        if owner := self.view.owners.get(instance):
             self.wake(owner)
 
     def _wake_waiting(self) -> None:
-        for endpoint in tuple(self._endpoints.values()):
-            if _awaits_gateways(endpoint.state):
-                self.wake(endpoint.id)
+        for endpoint_id in self.view.waiting():
+            self.wake(endpoint_id)
 
     def _take_report(self, report: Unreachable) -> None:
         log.info("a gateway could not reach %s of %s: %s", report.hostname, report.instance, report.reason)
-        self.monitor.kick(report.instance)
+        self.monitor.suspect(report.instance, report.hostname)
 
     # --- loops
 
@@ -196,15 +174,16 @@ class Reconciler:
     async def _refresh(self) -> None:
         self._looks += 1
         look = self._looks
-        states = {state.id: state for state in await self._engine.observe()}
+        try:
+            async with asyncio.timeout(self._limits.engine):
+                states = {state.id: state for state in await self._engine.observe()}
+        except TimeoutError as error:
+            raise EngineError(f"The engine gave no answer within {self._limits.engine:g} seconds.") from error
         if look < self._latest_look:
             return  # a later look came back earlier
         self._latest_look = look
-        before, self._states = self._states, states
-        self.monitor.update(states)
-        for instance in before | states:
-            if before.get(instance) != states.get(instance):
-                self._wake_owner(instance)
+        for endpoint_id in self.view.take(states):
+            self.wake(endpoint_id)
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -215,25 +194,37 @@ class Reconciler:
             await asyncio.sleep(SWEEP_INTERVAL)
 
     async def _sweep(self) -> None:
-        """Find rows that no hint told of, and instances that no row wants."""
+        """Find rows that no hint told of, instances that no row wants, and workers that are stuck."""
+        self._end_mute_workers()
         # Looked at before the rows are read: whatever runs by then had its row written earlier.
-        present = list(self._states)
-        rows = {endpoint.id: endpoint for endpoint in await self._rows.all_endpoints()}
-        wanted = {row.id for endpoint in rows.values() for row in plan.all_instances(endpoint.state)}
+        present = list(self.view.states)
+        versions = await self._rows.versions()
+        known = {endpoint.id: endpoint.version for endpoint in self.view.endpoints.values()}
+        wanted = self.view.instances()
+        if versions != known:
+            wanted = {row.id for row in await self._all_rows()}
         for instance in present:
             if instance not in wanted:
                 self._remove_orphan(instance)
-        for endpoint_id in rows | self._endpoints:
-            row, known = rows.get(endpoint_id), self._endpoints.get(endpoint_id)
-            if row is None or known is None or row.version != known.version:
+        for endpoint_id in versions | known:
+            if versions.get(endpoint_id) != known.get(endpoint_id):
                 self.wake(endpoint_id)
 
+    async def _all_rows(self) -> list[InstanceRow]:
+        endpoints = await self._rows.all_endpoints()
+        return [row for endpoint in endpoints for row in plan.all_instances(endpoint.state)]
+
     def _remove_orphan(self, instance: str) -> None:
-        state = self._states.get(instance)
+        state = self.view.states.get(instance)
         # A gateway may still have it from a table that is no more.
         if state and not state.stopping and self.publisher.is_drained(instance):
             log.warning("instance %s belongs to no endpoint and is removed", instance)
             self._actions.remove(instance)
+
+    def _end_mute_workers(self) -> None:
+        for worker in self.publisher.cut_off_mute(self._limits.gateway, SWEEP_INTERVAL):
+            log.warning("%r has not answered for %g seconds and is ended", worker, self._limits.gateway)
+            self._end_worker(worker)
 
     async def _drive(self, endpoint_id: str) -> None:
         wake = self._wakes[endpoint_id]
@@ -260,10 +251,12 @@ class Reconciler:
     def _pause(self, endpoint_id: str, decision: plan.Decision) -> float | None:
         """Seconds until the next look, unless there is news. ``None``: nothing is left to be done for the endpoint, so
         that only news can change that."""
-        settled = self._endpoints[endpoint_id].status in {*AT_REST, Status.FAILED}
-        if settled and not (decision.resolve or decision.apply or decision.state.retired):
+        settled = self.view.endpoints[endpoint_id].status in {*AT_REST, Status.FAILED}
+        rests = settled and not (decision.resolve or decision.apply or decision.state.retired)
+        if rests and math.isinf(decision.again_at):
             return None
-        return max(0.0, min(POLL_INTERVAL, decision.again_at - self._clock()))
+        wait = decision.again_at - self._clock()
+        return max(0.0, wait if rests else min(POLL_INTERVAL, wait))
 
     # --- one step of one endpoint
 
@@ -271,109 +264,32 @@ class Reconciler:
         """Decide, write, act. Returns what was decided; ``None`` once the endpoint is gone."""
         endpoint = await self._rows.get_endpoint_by_id(endpoint_id)
         if endpoint is None:
-            self._drop(endpoint_id)
+            self.view.drop(endpoint_id)
             return None
         now = self._clock()
         watched = rollout.watched(endpoint.state)
         firing = await self._alarms.firing(endpoint.owner, watched) if watched else frozenset()
-        seen = {row.id: self._see(row.id) for row in plan.all_instances(endpoint.state)}
-        decision = plan.plan(endpoint, seen, self._actions.resolved(endpoint_id), now, self._new_id, firing)
+        seen, resolved = self.view.see_all(endpoint.state), self._actions.resolved(endpoint_id)
+        decision = plan.plan(endpoint, seen, resolved, now, self._new_id, firing, self._limits)
         if decision.state != endpoint.state:
-            endpoint = await self._rows.advance(endpoint, decision.state, now)
+            before, endpoint = endpoint, await self._rows.advance(endpoint, decision.state, now)
             self._wakes[endpoint_id].set()
-            _report(endpoint)
-        self._note(endpoint)
-        self._publish(endpoint)
+            _report(before, endpoint)
+        self.view.note(endpoint)
+        self.view.publish(endpoint)
         if decision.gone:
             await self._rows.remove_endpoint(endpoint)
-            self._drop(endpoint_id)
+            self.view.drop(endpoint_id)
             return None
         self._actions.start(endpoint, decision)
         return decision
 
-    def _see(self, instance: str) -> plan.Seen:
-        state = self._states.get(instance)
-        attempt = self._actions.attempt(instance)
-        failing_too_long = self._clock() - attempt.since > self._rules.startup_timeout
-        return plan.Seen(
-            present=state is not None,
-            stopping=state is not None and state.stopping,
-            healthy=state is not None and not state.stopping and self.monitor.is_healthy(instance),
-            failure=attempt.reason or self.monitor.failure(instance),
-            overdue=failing_too_long if attempt.reason else self.monitor.is_overdue(instance),
-            routed=self.publisher.is_routed(instance),
-            drained=self.publisher.is_drained(instance),
-        )
 
-    def _note(self, endpoint: Endpoint) -> None:
-        """Keep the in-memory view in step with the row: which instances are whose, and watched."""
-        before = self._endpoints.get(endpoint.id, endpoint)
-        self._endpoints[endpoint.id] = endpoint
-        if endpoint.state.pending is None:
-            self._actions.forget_images(endpoint.id)
-        live = {}
-        for deployment in (endpoint.state.active, endpoint.state.pending):
-            for fleet in deployment.fleets if deployment else ():
-                live.update({row.id: fleet for row in fleet.instances})
-        for instance, fleet in live.items():
-            if instance in self._states:
-                self.monitor.watch(instance, fleet.variant, self._rules_for(fleet))
-        mine = {row.id for row in plan.all_instances(endpoint.state)}
-        for row in plan.all_instances(before.state):
-            if row.id not in mine:
-                self._forget(row.id)
-        for instance in mine:
-            self._owners[instance] = endpoint.id
-            if instance not in live:
-                self.monitor.forget(instance)
-
-    def _rules_for(self, fleet: Fleet) -> health.Rules:
-        timeout = fleet.variant.startup_timeout
-        return msgspec.structs.replace(self._rules, startup_timeout=timeout) if timeout else self._rules
-
-    def _forget(self, instance: str) -> None:
-        self._owners.pop(instance, None)
-        self._actions.forget(instance)
-        self.monitor.forget(instance)
-        self.publisher.forget(instance)
-
-    def _drop(self, endpoint_id: str) -> None:
-        endpoint = self._endpoints.pop(endpoint_id, None)
-        self._actions.forget_images(endpoint_id)
-        for row in plan.all_instances(endpoint.state) if endpoint else ():
-            self._forget(row.id)
-        self.publisher.put(endpoint_id, None, None)
-        self._flush_soon()
-
-    def _publish(self, endpoint: Endpoint) -> None:
-        route = routes.route(endpoint, self._states, self.monitor.is_healthy)
-        self.publisher.put(endpoint.id, route, None if route else routes.unavailable(endpoint))
-        self._flush_soon()
-
-    def _flush_soon(self) -> None:
-        """Push once for all that changes within one turn of the event loop."""
-        if not self._flush_due:
-            self._flush_due = True
-            asyncio.get_running_loop().call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flush_due = False
-        self.publisher.flush()
-
-
-def _awaits_gateways(state: EndpointState) -> bool:
-    """Whether its next step may be one that waits for acknowledgements."""
-    if state.rollout is not None:
-        return state.rollout.phase in {Phase.SHIFTING, Phase.RETURNING} or bool(state.retired)
-    settling = state.active is not None and state.pending is None and state.status not in AT_REST
-    return settling or bool(state.retired)
-
-
-def _report(endpoint: Endpoint) -> None:
-    state = endpoint.state
-    log.info(
-        "endpoint %s is %s%s", endpoint.name, state.status, f": {state.failure_reason}" * bool(state.failure_reason)
-    )
+def _report(before: Endpoint, after: Endpoint) -> None:
+    state = after.state
+    log.info("endpoint %s is %s%s", after.name, state.status, f": {state.failure_reason}" * bool(state.failure_reason))
+    for line in heal.tell(before.state, state):
+        log.warning("endpoint %s: %s", after.name, line)
 
 
 def new_instance_id() -> str:

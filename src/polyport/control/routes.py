@@ -14,22 +14,35 @@ Side = list[tuple[VariantRoute, bool]]
 
 
 def route(
-    endpoint: Endpoint, states: Mapping[str, InstanceState], is_healthy: Callable[[str], bool]
+    endpoint: Endpoint,
+    states: Mapping[str, InstanceState],
+    is_healthy: Callable[[str], bool],
+    is_slow: Callable[[str], bool] = lambda _: False,
 ) -> EndpointRoute | None:
-    """The endpoint's entry in the route table; ``None`` when it must not be invoked."""
+    """The endpoint's entry in the route table; ``None`` when it must not be invoked.
+
+    A fleet in service that has nothing better keeps instances that are only slow (`health.is_slow`): they may be at
+    work, and an error for every call would be no better.
+    """
     state = endpoint.state
     if state.active is None or endpoint.wanted.deleted:
         return None
 
-    def enter(fleet: Fleet, count: int) -> tuple[VariantRoute, bool]:
-        return _variant(fleet, count, states, is_healthy), fleet.variant.shadow
+    def enter(fleet: Fleet, count: int) -> VariantRoute:
+        return _variant(fleet, count, states, is_healthy)
+
+    def enter_old(fleet: Fleet, count: int) -> VariantRoute:
+        entry = enter(fleet, count)
+        return entry if entry.instances or fleet.variant.shadow else _variant(fleet, count, states, is_slow)
 
     new: Side = []
     if state.pending is not None and _is_shifting(state):
-        new = [enter(fleet, traffic.taken(state, fleet)) for fleet in state.pending.fleets]
+        new = [(enter(fleet, traffic.taken(state, fleet)), fleet.variant.shadow) for fleet in state.pending.fleets]
     lacking = _lacking(state, new)
+    counts = [traffic.kept(state, fleet) + lacking.get(fleet.variant.name, 0) for fleet in resize.joined(state)]
     old = [
-        enter(fleet, traffic.kept(state, fleet) + lacking.get(fleet.variant.name, 0)) for fleet in resize.joined(state)
+        (enter_old(fleet, count), fleet.variant.shadow)
+        for fleet, count in zip(resize.joined(state), counts, strict=True)
     ]
     entries = _shift(state, _split(old), _split(new), lacking) if new else _split(old)
     return EndpointRoute(
@@ -135,7 +148,7 @@ def _without_idle(entries: list[VariantRoute]) -> Iterable[VariantRoute]:
 def _variant(
     fleet: Fleet, count: int, states: Mapping[str, InstanceState], is_healthy: Callable[[str], bool]
 ) -> VariantRoute:
-    """With the first ``count`` healthy instances of a fleet."""
+    """With the first ``count`` healthy instances of a fleet; or those that are something else."""
     variant = fleet.variant
     hostnames = tuple(spec.hostname for spec in variant.containers)
     present = [states[row.id] for row in fleet.instances if row.id in states]

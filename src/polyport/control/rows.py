@@ -11,6 +11,9 @@ class Rows(Protocol):
     async def all_endpoints(self) -> list[Endpoint]:
         """Every endpoint of every owner."""
 
+    async def versions(self) -> dict[str, int]:
+        """The version of every endpoint's row, by id; cheap."""
+
     async def get_endpoint_by_id(self, endpoint_id: str) -> Endpoint | None:
         """One endpoint."""
 

@@ -5,6 +5,7 @@ from itertools import chain
 
 import msgspec
 
+from polyport.control.limits import Limits
 from polyport.domain.endpoints import Deployment, Endpoint, EndpointState, InstanceRow
 from polyport.domain.instances import Image
 
@@ -22,10 +23,16 @@ class Seen(msgspec.Struct, frozen=True):
     failure: str = ""
     #: It has been unhealthy for longer than its start-up time allows.
     overdue: bool = False
+    #: Why another one should take its place though it had been healthy; empty: none should.
+    complaint: str = ""
     #: Every gateway worker serves by a table that holds it.
     routed: bool = False
     #: Every gateway worker serves by a table without it and has no call left in it.
     drained: bool = True
+    #: It left the tables for good, longer ago than any call may take.
+    lingers: bool = False
+    #: The engine was asked to end it, and it is not gone in the time that this may take.
+    stuck: bool = False
 
 
 NOTHING = Seen()
@@ -43,6 +50,7 @@ class Scene(msgspec.Struct, frozen=True):
     now: float
     new_id: Callable[[], str]
     alarms: frozenset[str] = frozenset()
+    limits: Limits = Limits()
 
     def see(self, row: InstanceRow) -> Seen:
         """That instance."""
@@ -56,9 +64,13 @@ class Scene(msgspec.Struct, frozen=True):
         """So many of them, healthy ones first, then in their order: as routes choose them."""
         return tuple(sorted(rows, key=lambda row: not self.see(row).healthy)[:count])
 
+    def row(self, variant: str, tries: int = 0) -> InstanceRow:
+        """A new instance, to be written before anything is started."""
+        return InstanceRow(self.new_id(), self.now, variant, tries=tries)
+
     def rows(self, variant: str, count: int) -> tuple[InstanceRow, ...]:
-        """New instances, to be written before anything is started."""
-        return tuple(InstanceRow(self.new_id(), self.now, variant) for _ in range(count))
+        """So many new instances."""
+        return tuple(self.row(variant) for _ in range(count))
 
 
 def instances(deployment: Deployment | None) -> tuple[InstanceRow, ...]:

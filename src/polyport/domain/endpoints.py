@@ -75,6 +75,10 @@ class Wanted(msgspec.Struct, frozen=True):
     #: ``DeploymentConfig`` as given.
     deployment_config: dict[str, Any] | None = None
     deleted: bool = False
+    #: The ``DeploymentConfig`` of a restart: the same images in new instances. ``None``: it is no restart.
+    restart: dict[str, Any] | None = None
+    #: Why what is under way is to be ended; empty: it is not.
+    cancelled: str = ""
 
 
 class InstanceRow(msgspec.Struct, frozen=True):
@@ -83,6 +87,11 @@ class InstanceRow(msgspec.Struct, frozen=True):
     id: str
     created_at: float
     variant: str = ""
+    #: Why another instance takes its place; empty: none does. It goes once that one takes calls.
+    condemned: str = ""
+    condemned_at: float = 0.0
+    #: How many before it, in a row, were replaced because they did not live long.
+    tries: int = 0
 
 
 class Fleet(msgspec.Struct, frozen=True):

@@ -30,6 +30,8 @@ from polyport.settings import Settings
 HOST = "127.0.0.1"
 #: Real seconds after which `FakeEngine.changed` returns anyway: the clock alone may have changed things.
 _HINT_INTERVAL = 0.1
+#: The same where nothing has a script: only what ended by a signal is started again later.
+_QUIET_INTERVAL = 1.0
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -248,7 +250,7 @@ class FakeEngine:
     async def changed(self) -> None:
         """After a verb or a `Machine.kill`, or a moment later: time itself changes things here."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_HINT_INTERVAL):
+            async with asyncio.timeout(_HINT_INTERVAL if self._machine.scripts else _QUIET_INTERVAL):
                 await self._changed.wait()
         self._changed.clear()
 
@@ -277,8 +279,12 @@ class FakeEngine:
         return [process for running in self._settled().values() for process in running.processes.values()]
 
     def _find(self, instance_id: str, hostname: str) -> Process | None:
-        running = self._settled().get(instance_id)
-        return running.processes.get(hostname) if running else None
+        """Only this one lives through what was due: pings are many, and so are instances."""
+        now, running = self._machine.clock(), self._machine.homes[self._home].get(instance_id)
+        if running is None or running.gone(now):
+            return None
+        running.settle(now)
+        return running.processes.get(hostname)
 
     def _make(self, container: Container) -> Process:
         return Process(container, self._machine, 0 if self._machine.answers else next(self._machine.ports))

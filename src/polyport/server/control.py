@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from polyport.api import app as api
 from polyport.api.context import Context
 from polyport.artifacts.cache import Cache
 from polyport.control import health
+from polyport.control.limits import Limits
+from polyport.control.publish import Worker
 from polyport.control.reconcile import Reconciler
 from polyport.domain.access import AccessTable
 from polyport.domain.routes import Refused
@@ -60,10 +63,24 @@ class Control:
                 startup_restarts=settings.startup_restarts,
                 ping_interval=settings.ping_interval,
                 unhealthy_after=settings.unhealthy_after,
+                healthy_after=settings.healthy_after,
+                replace_after=settings.replace_after,
+                replace_falls=settings.replace_falls,
             ),
             workers=settings.workers,
             ping_timeout=settings.ping_timeout,
             alarms=self.store.alarms,
+            limits=Limits(
+                image_pull=settings.image_pull_timeout,
+                download=settings.download_timeout,
+                startup=settings.startup_timeout,
+                engine=settings.engine_timeout,
+                stop=settings.stop_timeout,
+                gateway=settings.gateway_timeout,
+                drain=max(settings.drain_timeout, settings.invocation_timeout, settings.stream_timeout),
+                replace_percent=settings.replace_percent,
+            ),
+            end_worker=_kill,
         )
         self.vault = open_vault(settings.home)
         self.access = Watcher(self.store, self.vault, settings, self._take_access)
@@ -169,7 +186,7 @@ class Control:
             self.store,
             images,
             artifacts,
-            self.reconciler,
+            self.reconciler.view,
             api.now,
             self.access.wake,
             # An engine that says nothing of it can keep an instance from the network.
@@ -188,6 +205,12 @@ class Control:
         stopping.cancel()
         server.should_exit = True
         await serving
+
+
+def _kill(worker: Worker) -> None:
+    """The launcher starts another one."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(worker.hello.pid, signal.SIGKILL)
 
 
 def _audit_log(settings: Settings) -> AuditLog | None:

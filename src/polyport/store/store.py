@@ -135,6 +135,12 @@ class Store:
             found = (await connection.execute(statement)).mappings().all()
         return [rows.to_endpoint(row) for row in found]
 
+    async def versions(self) -> dict[str, int]:
+        """Of all endpoints, by id: who kept a row knows by it whether the row is still so."""
+        async with self._database.reading() as connection:
+            found = await connection.execute(sa.select(schema.endpoints.c.id, schema.endpoints.c.version))
+            return {row.id: row.version for row in found}
+
     async def list_endpoints(self, owner: Owner, query: ListQuery) -> Page[Endpoint]:
         """One page. ``status`` is the shown one (`Endpoint.status`)."""
         page = await self._list(schema.endpoints, owner, query)

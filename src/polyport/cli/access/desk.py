@@ -56,6 +56,7 @@ class Desk:
         self.is_served = is_served
         self.rows = store.access
         self.alarms = store.alarms
+        self.endpoints = store
         self.vault = vault
 
     def account(self, given: str | None) -> str:
