@@ -58,7 +58,7 @@ def _befall_gateway(world: "World", event: Event, gateway: Gateway, seconds: flo
     elif event.what == "gateway is cut off":
         world.loop.network.cut(gateway.name)
     elif event.what == "gateway hangs":
-        gateway.hangs_until = world.loop.time() + 4 * seconds
+        gateway.hang(4 * seconds)
     else:
         gateway.stalls_until = world.loop.time() + seconds
 

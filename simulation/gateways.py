@@ -27,8 +27,6 @@ class Gateway:
         self.calls: dict[str, tuple[float, float]] = {}
         #: Until then, messages take seconds.
         self.stalls_until = 0.0
-        #: Until then, nothing that it sends goes out, and nothing that it is sent gets in.
-        self.hangs_until = 0.0
         #: Of its acknowledgements, the part that is sent twice.
         self.doubled = 0.0
         self._loop = loop
@@ -59,16 +57,25 @@ class Gateway:
         """With all of its calls."""
         if self._task is not None:
             self._task.cancel()
-        if self._loop.time() < self.hangs_until:
+        if self.hangs_for > 0:
             # What it has not sent is lost.
-            self.hangs_until = 0.0
             self._loop.network.kill(self.name)
+            self.hang(0.0)
         self._task, self.table, self.live = None, None, frozenset()
         self.calls.clear()
 
+    @property
+    def hangs_for(self) -> float:
+        """For how many seconds nothing that it sends goes out, and nothing that it is sent gets in."""
+        return self._loop.network.frozen.get(self.name, 0.0) - self._loop.time()
+
+    def hang(self, seconds: float) -> None:
+        """From now on."""
+        self._loop.network.frozen[self.name] = self._loop.time() + seconds
+
     def _delay(self) -> float:
-        if self._loop.time() < self.hangs_until:
-            return self.hangs_until - self._loop.time()
+        if self.hangs_for > 0:
+            return self.hangs_for
         slow = 2.0 if self._loop.time() < self.stalls_until else 0.02
         return slow * self._chance.random() ** 2
 

@@ -17,6 +17,8 @@ class Network:
         self.delays: dict[str, Callable[[], float]] = {}
         #: Called with what a server sends.
         self.on_served: Callable[[bytes], None] = lambda _: None
+        #: By caller: until when it is frozen.
+        self.frozen: dict[str, float] = {}
         self._connections: dict[str, Transport] = {}
         self._lines: dict[str, tuple[Line, Line]] = {}
 
@@ -44,8 +46,8 @@ class Network:
     def connect(self, path: str, factory: Factory) -> tuple["Transport", asyncio.Protocol]:
         """Both ends. Raises `ConnectionRefusedError`."""
         server, _, caller = path.partition("/")
-        if server not in self._servers:
-            raise ConnectionRefusedError(f"nobody listens on {server}")
+        if server not in self._servers or self.frozen.get(caller, 0.0) > self._loop.time():
+            raise ConnectionRefusedError(f"{caller} does not reach {server}")
         near, far = factory(), self._servers[server]()
         # Also from one connection to the next, what is sent earlier arrives earlier: all of it is on one machine.
         up, down = self._lines.setdefault(caller, (Line(), Line()))

@@ -266,7 +266,7 @@ class World:
                 container.trouble = ""
         for gateway in self.gateways:
             gateway.stalls_until = 0.0
-            if gateway.hangs_until > self.loop.time():
+            if gateway.hangs_for > 0:
                 gateway.die()
             gateway.start()
         if self.control is not None:

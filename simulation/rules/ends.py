@@ -16,7 +16,7 @@ def everything_comes_to_rest(world: "World") -> None:
         need(not row.state.retired, "instances are left over: %s", tell(row))
     need(world.control is not None and world.control.is_up, "control is not up")
     for instance, running in world.machine.running.items():
-        need(all(each.listens for each in running.containers), "%s has a container that does not run", instance)
+        need(running.well_since is not None, "%s is not well", instance)
 
 
 def what_runs_is_what_rows_want(world: "World") -> None:

@@ -118,7 +118,8 @@ class View:
         """The engine's latest view. Returns the endpoints for which it is news."""
         before, self.states = self.states, states
         self._monitor.update(states)
-        for instance in states.keys() - before.keys():
+        # Also of one that was there before: the engine may show it before it says that it took it.
+        for instance in states:
             self._actions.note_present(instance)
         changed = (each for each in {**before, **states} if before.get(each) != states.get(each))
         return list(dict.fromkeys(self.owners[each] for each in changed if each in self.owners))
