@@ -86,6 +86,7 @@ class Rows:
     async def advance(self, endpoint: Endpoint, state: EndpointState, now: float) -> Endpoint:
         """Compare and swap."""
         self._world.check(rules.WRITE, rules.Write(self._world, endpoint, state, now))
+        await self._world.race()
         await self._ask(f"before it writes {endpoint.name}")
         written = self._world.store.advance(endpoint, state, now)
         if self._world.trace is not None:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from simulation.control import Control
 from simulation.gateways import Gateway
-from simulation.history import CALLS, Event
-from simulation.machine import Running
+from simulation.history import CALLS, RACE, RACES, Event
+from simulation.machine import Container, Running
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -22,6 +22,8 @@ def befall(world: "World", event: Event) -> None:
     seconds = LONGEST * (event.roll % 1000) / 1000
     if event.what in CALLS:
         world.waiting.append(world.loop.create_task(world.call(event)))
+    elif event.what == RACE:
+        world.races.append(Event(event.at, RACES[event.roll % len(RACES)], event.who, event.roll))
     elif event.what in LASTING:
         world.troubles[event.what] = world.loop.time() + seconds
     elif event.what == "alarm":
@@ -71,9 +73,14 @@ def _befall_instance(world: "World", event: Event, running: Running, seconds: fl
         world.machine.lose(running.instance.id)
     elif event.what == "container flaps":
         for time in range(8):
-            world.loop.call_later(time * seconds / 4, setattr, container, "trouble", ("ill", "")[time % 2])
+            world.loop.call_later(time * seconds / 4, _trouble, world, container, ("ill", "")[time % 2])
     else:
         every = [each for one in world.machine.running.values() for each in one.containers]
         for each in every if event.what == "all fall ill" else [container]:
-            each.trouble = ("ill", "slow")[event.who % 2]
-            world.loop.call_later(seconds * 2, setattr, each, "trouble", "")
+            _trouble(world, each, ("ill", "slow")[event.who % 2])
+            world.loop.call_later(seconds * 2, _trouble, world, each, "")
+
+
+def _trouble(world: "World", container: Container, what: str) -> None:
+    # What was begun earlier is over once all is to go well.
+    container.trouble = "" if world.is_calm else what

@@ -6,7 +6,8 @@ import msgspec
 
 #: What users do. Each waits until it is let, or gives up.
 CALLS = (*("update",) * 6, *("resize",) * 3, "delete", "create", "cancel", "restart", "delete by force")
-#: Calls that come at the very moment at which control writes a row.
+#: A call that comes at the very moment at which control writes a row; and which one it is.
+RACE = "race"
 RACES = ("update", "resize", "delete by force", "cancel")
 #: What makes nothing fail: it must go by unnoticed, but for the time it takes.
 GENTLE = (
@@ -17,6 +18,7 @@ GENTLE = (
     "gateway is cut off",
     "gateway stalls",
     "gateway hangs",
+    RACE,
     "hints are lost",
     "engine is slow",
     "database fails",

@@ -26,6 +26,8 @@ class Store:
         self.instances: dict[str, str] = {}
         #: How often the reconciler's part of a row was written.
         self.writes = 0
+        #: By endpoint: the generation that was asked for last.
+        self.asked: dict[str, int] = {}
         self.created = 0
 
     async def pause(self) -> None:
@@ -52,6 +54,7 @@ class Store:
         self.created += 1
         endpoint = replace(endpoint, id=f"{self.created:04}")
         self.rows[endpoint.id] = endpoint
+        self.asked[endpoint.id] = endpoint.generation
         self._tell(endpoint.id)
 
     async def get_endpoint(self, owner: Owner, name: str) -> Endpoint | None:
@@ -71,6 +74,7 @@ class Store:
             modified_at=now,
         )
         self.rows[endpoint.id] = written
+        self.asked[endpoint.id] = written.generation
         self._tell(endpoint.id)
         return written
 

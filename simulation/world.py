@@ -85,6 +85,10 @@ class World:
         self.alarms: frozenset[str] = frozenset()
         #: The first rule that did not hold, and how.
         self.broken: tuple[str, str] | None = None
+        #: Calls that wait for control to write a row.
+        self.races: list[Event] = []
+        #: No fault happens any more.
+        self.is_calm = False
         self.errors = self.loop.errors
         self._users = Users(self.store, self.clock, history.gentle)
         self._calls: set[asyncio.Task[str]] = set()
@@ -256,6 +260,8 @@ class World:
     def _calm(self) -> None:
         """No fault from here on."""
         self.say("from here on all goes well")
+        self.is_calm = True
+        self.races.clear()
         for task in (*self._calls, *self.waiting):
             task.cancel()
         self.troubles.clear()
@@ -312,6 +318,12 @@ class World:
             self.control.reconciler.wake(endpoint_id)
 
     # --- users
+
+    async def race(self) -> None:
+        """Control is about to write: somebody else writes a moment before it."""
+        if self.races:
+            self.waiting.append(self.loop.create_task(self.call(self.races.pop())))
+            await asyncio.sleep(0.1)
 
     async def call(self, event: Event) -> None:
         """An event that is a call of a user, who waits until somebody answers."""

@@ -15,8 +15,9 @@ def everything_comes_to_rest(world: "World") -> None:
         need(row.status in {*AT_REST, Status.FAILED}, "still under way: %s", tell(row))
         need(not row.state.retired, "instances are left over: %s", tell(row))
     need(world.control is not None and world.control.is_up, "control is not up")
-    for instance, running in world.machine.running.items():
-        need(running.well_since is not None, "%s is not well", instance)
+    for instance in wanted(world):
+        running = world.machine.running.get(instance)
+        need(running is not None and running.well_since is not None, "%s is not well", instance)
 
 
 def what_runs_is_what_rows_want(world: "World") -> None:
@@ -33,6 +34,7 @@ def every_endpoint_is_as_last_wanted(world: "World") -> None:
     for row in world.store.rows.values():
         state = row.state
         need(not row.wanted.deleted, "%s should be gone", row.name)
+        need(row.generation == world.store.asked[row.id], "what was asked for is lost: %s", tell(row))
         need(state.pending is None and state.rollout is None, "something is pending: %s", tell(row))
         if row.status is Status.FAILED:
             continue

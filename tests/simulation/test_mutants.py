@@ -12,17 +12,17 @@ from polyport.domain.endpoints import EndpointState, Status
 from simulation import history, store, world
 
 #: Seeds within which each is found; most show at once.
-MOST = 400
+MOST = 600
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
 
 def stops_what_is_in_use(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(plan, "_may_go", lambda seen: seen.present and not seen.stopping)
+    patch.setattr(plan, "_may_go", lambda at, row: at.see(row).present and not at.see(row).stopping)
 
 
 def forgets_what_is_in_use(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(plan, "_in_use", lambda seen: False)
+    patch.setattr(plan, "_is_over", lambda at, row: True)
 
 
 def believes_that_all_are_healthy(patch: pytest.MonkeyPatch) -> None:
