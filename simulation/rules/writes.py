@@ -11,6 +11,8 @@ from simulation.rules.facts import Write, need
 if TYPE_CHECKING:
     pass
 
+#: As users see it, by the reference. Beyond that: what was switched or restarted and then stays broken is `Failed`, for
+#: the alternatives are `Updating` for ever, which nobody may delete, and an `InService` that nobody can invoke.
 TRANSITIONS = {
     Status.CREATING: {Status.IN_SERVICE, Status.FAILED},
     Status.IN_SERVICE: {Status.UPDATING, Status.SYSTEM_UPDATING, Status.DELETING},
