@@ -43,8 +43,9 @@ class Gateway:
     def uses(self, instance: str) -> bool:
         """Whether calls go to the instance, or may."""
         _, left = self.calls.get(instance, (0.0, -DRAIN))
-        # A call that takes too long is ended with the instance; control has seen it leave a little earlier.
-        return instance in self.live or self._loop.time() - left < DRAIN - 3
+        # A call that takes too long is ended with the instance. Control counts from when it took the instance out of the
+        # table, and a worker that hangs may learn of that later, but not much: it is ended then.
+        return instance in self.live or self._loop.time() - left < DRAIN - 15
 
     def start(self) -> None:
         """As a new process, which has no table."""

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from control.values import deployment, endpoint, fleet, instance, variant, wanted
 from polyport.control import routes
-from polyport.domain.endpoints import Endpoint, EndpointState, Status
+from polyport.domain.endpoints import Endpoint, EndpointState, Phase, Rollout, Status, Strategy
 from polyport.domain.routes import Address, InstanceRoute
 
 BOTH = {"i-1": instance("i-1", "one", "two"), "i-2": instance("i-2", "one", "two")}
@@ -38,6 +38,20 @@ def test_an_endpoint_without_a_healthy_instance_is_still_a_route() -> None:
     route = routes.route(in_service(), {}, lambda _: True)
     assert route is not None
     assert route.variants[0].instances == ()
+
+
+def test_a_variant_of_which_nothing_is_healthy_is_one_entry_in_an_update() -> None:
+    """Old and new fleet alike, also when they are equal to the last digit: its shares still add up to 1."""
+    idle = variant(instances=1, weight=0.0)
+    state = EndpointState(
+        status=Status.UPDATING,
+        active=deployment(1, fleet(idle, "i-1")),
+        pending=deployment(2, fleet(idle, "i-2")),
+        rollout=Rollout(Strategy.CANARY, Phase.BAKING, since=1.0, shares=(0.5, 1.0), step=1),
+    )
+    route = routes.route(endpoint(wanted(2, idle), state), BOTH, lambda _: False)
+    assert route is not None
+    assert [entry.share for entry in route.variants] == [1.0]
 
 
 def test_addresses_are_in_the_order_of_the_host_names() -> None:
