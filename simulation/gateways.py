@@ -43,8 +43,8 @@ class Gateway:
     def uses(self, instance: str) -> bool:
         """Whether calls go to the instance, or may."""
         _, left = self.calls.get(instance, (0.0, -DRAIN))
-        # A call that takes too long is ended with the instance. Control counts from when it took the instance out of the
-        # table, and a worker that hangs may learn of that later, but not much: it is ended then.
+        # A call that takes too long is ended with the instance. Control counts from when it took the instance out of
+        # the table, and a worker that hangs may learn of that later, but not much: it is ended then.
         return instance in self.live or self._loop.time() - left < DRAIN - 15
 
     def start(self) -> None:
