@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-containers check format fuzz chaos bench bench-endpoints bench-peers docs lock clean
+.PHONY: help setup demo test test-all test-containers check format simulate fuzz chaos bench bench-endpoints bench-peers docs lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,11 +37,15 @@ check: $(READY)  ## ruff, mypy (strict) and the contracts between rooms
 	$(BIN)/mypy bench
 	$(BIN)/mypy fuzz
 	$(BIN)/mypy chaos
+	$(BIN)/mypy simulation
 	$(BIN)/lint-imports
 
 format: $(READY)  ## rewrites the files as `make check` wants them
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+simulate: $(READY)  ## 20,000 random histories of control in made-up time, crashes and all; about two minutes
+	$(BIN)/python -m simulation
 
 fuzz: $(READY)  ## what strangers may send, changed by chance and by what it reaches in the code; about a minute
 	$(BIN)/python -m fuzz

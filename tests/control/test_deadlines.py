@@ -16,7 +16,7 @@ from polyport.control import plan, reconcile
 from polyport.control.limits import Limits
 from polyport.control.plan import Seen
 from polyport.domain.endpoints import EndpointState, Phase, Status
-from polyport.domain.instances import InstanceState
+from polyport.domain.instances import Instance, InstanceState
 from polyport.engines.contract import Ping
 from polyport.engines.fake import Script
 
@@ -80,6 +80,28 @@ def test_an_instance_that_never_shows_fails_the_endpoint(run: Run) -> None:
         await plane.create(variant())
         row = await plane.reaches(Status.FAILED)
         assert row.state.failure_reason == "The engine took the instance, and it was not there for 0.5 seconds."
+
+    run(body, limits=SHORT)
+
+
+def test_an_instance_that_is_lost_later_is_given_its_time_again(run: Run) -> None:
+    """Also when the engine had shown it before it said that it took the order: that order was not in vain."""
+
+    async def body(plane: Plane) -> None:
+        apply = plane.engine.apply
+
+        async def slow(instance: Instance) -> None:
+            await apply(instance)
+            await until(lambda: instance.id in plane.reconciler.view.states)
+
+        plane.engine.apply = slow  # type: ignore[method-assign]
+        await plane.create(variant())
+        row = await plane.reaches(Status.IN_SERVICE)
+        # Longer than a start may take.
+        await asyncio.sleep(SHORT.startup)
+        plane.machine.homes[plane.home].clear()
+        await plane.passes(Status.SYSTEM_UPDATING)
+        assert ids(await plane.reaches(Status.IN_SERVICE)) == ids(row)
 
     run(body, limits=SHORT)
 

@@ -118,6 +118,22 @@ def test_a_container_that_ended_is_unhealthy_at_once(run: Run) -> None:
     run(body)
 
 
+def test_a_restart_is_told_of_twice(run: Run) -> None:
+    """That a container is unhealthy, and that it is healthy again, however soon it answers: whoever looks in between
+    and takes it out of the table has to hear of the end."""
+
+    async def body(w: Watching) -> None:
+        w.watch()
+        await until(lambda: w.healthy)
+        before = w.changes
+        w.show(running("one", started_at=2.0), running("two"))
+        assert (w.healthy, w.changes) == (False, before + 1)
+        await until(lambda: w.healthy)
+        assert w.changes == before + 2
+
+    run(body)
+
+
 def test_an_answer_of_a_process_that_is_no_more_does_not_count(run: Run) -> None:
     """It was asked, it answered 200, and it had ended when the answer came."""
 

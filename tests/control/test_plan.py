@@ -7,6 +7,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
+from simulation.rules.writes import TRANSITIONS
 
 from control.values import endpoint, images, new_id, wanted
 from control.world import PROFILE, World, counts, deployment_configs, obey, variant_sets
@@ -14,19 +15,6 @@ from polyport.control import failure, heal, plan, routes, traffic
 from polyport.control.limits import Limits
 from polyport.control.plan import NOTHING, Decision, Seen
 from polyport.domain.endpoints import AT_REST, Endpoint, Fleet, InstanceRow, Phase, Status, Strategy, Variant
-
-#: Reference 4.2, as users see it. Beyond it: what was switched or restarted and then stays broken is `Failed`, for the
-#: alternatives are `Updating` for ever, which nobody may delete, and an `InService` that nobody can invoke.
-TRANSITIONS = {
-    Status.CREATING: {Status.IN_SERVICE, Status.FAILED},
-    Status.IN_SERVICE: {Status.UPDATING, Status.SYSTEM_UPDATING, Status.DELETING},
-    Status.UPDATING: {Status.IN_SERVICE, Status.ROLLING_BACK, Status.FAILED},
-    Status.ROLLING_BACK: {Status.IN_SERVICE, Status.UPDATE_ROLLBACK_FAILED},
-    Status.UPDATE_ROLLBACK_FAILED: {Status.UPDATING, Status.DELETING},
-    Status.SYSTEM_UPDATING: {Status.IN_SERVICE, Status.FAILED},
-    Status.FAILED: {Status.DELETING},
-    Status.DELETING: set(),
-}
 
 
 class PlannerMachine(RuleBasedStateMachine):

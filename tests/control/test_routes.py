@@ -40,6 +40,20 @@ def test_an_endpoint_without_a_healthy_instance_is_still_a_route() -> None:
     assert route.variants[0].instances == ()
 
 
+def test_a_variant_of_which_nothing_is_healthy_is_one_entry_in_an_update() -> None:
+    """Old and new fleet alike, also when they are equal to the last digit: its shares still add up to 1."""
+    idle = variant(instances=1, weight=0.0)
+    state = EndpointState(
+        status=Status.UPDATING,
+        active=deployment(1, fleet(idle, "i-1")),
+        pending=deployment(2, fleet(idle, "i-2")),
+        rollout=Rollout(Strategy.CANARY, Phase.BAKING, since=1.0, shares=(0.5, 1.0), step=1),
+    )
+    route = routes.route(endpoint(wanted(2, idle), state), BOTH, lambda _: False)
+    assert route is not None
+    assert [entry.share for entry in route.variants] == [1.0]
+
+
 def test_addresses_are_in_the_order_of_the_host_names() -> None:
     """Gateways go by position; engines list containers in an order of their own."""
     reverse = {"i-1": replace(BOTH["i-1"], containers=BOTH["i-1"].containers[::-1])}

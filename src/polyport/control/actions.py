@@ -3,7 +3,6 @@ each has a limit of time (`limits`): one that hangs fails like any other.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
@@ -72,7 +71,7 @@ class Actions:
     def removing_for(self, instance: str) -> float:
         """For how many seconds the engine has been asked to end it. Not by the clock on the wall, which may jump."""
         since = self._removing.get(instance)
-        return 0.0 if since is None else time.monotonic() - since
+        return 0.0 if since is None else asyncio.get_running_loop().time() - since
 
     def forget(self, instance: str) -> None:
         """The instance is gone for good."""
@@ -99,7 +98,7 @@ class Actions:
 
     def remove(self, instance: str) -> None:
         """Begin to end an instance."""
-        self._removing.setdefault(instance, time.monotonic())
+        self._removing.setdefault(instance, asyncio.get_running_loop().time())
         self._jobs.start(("remove", instance), self._remove(instance))
 
     async def _resolve(self, endpoint: Endpoint, deployment: Deployment, fleet: Fleet) -> None:

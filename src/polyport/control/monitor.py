@@ -87,6 +87,7 @@ class Monitor:
                 continue
             for hostname, watch in watches.items():
                 watch.observe(self._container(instance, hostname), self._clock())
+                self._tell(instance, watch)
                 watch.kick.set()
 
     def watch(self, instance: str, variant: Variant, rules: health.Rules) -> None:
@@ -165,6 +166,7 @@ class Monitor:
     async def _ask(self, instance: str, hostname: str, watch: Watch) -> None:
         container = self._container(instance, hostname)
         current = watch.observe(container, self._clock())
+        self._tell(instance, watch)
         if container and current and container.phase is ContainerPhase.RUNNING and container.port:
             ping = await self._ping(instance, hostname)
             latest = self._container(instance, hostname)
@@ -176,6 +178,10 @@ class Monitor:
             watch.health = current = health.judge(watch.health or current, ping, latest, watch.rules, self._clock())
         if container and current:
             await self._judge(instance, watch, current, container)
+        self._tell(instance, watch)
+
+    def _tell(self, instance: str, watch: Watch) -> None:
+        """Also of what may be over soon: whoever looked in between would never hear that it is."""
         if watch.verdict != watch.told:
             watch.told = watch.verdict
             self._on_change(instance)

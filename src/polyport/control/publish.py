@@ -72,7 +72,11 @@ class Publisher:
     """
 
     def __init__(
-        self, workers: int, on_progress: Callable[[], None], on_unreachable: Callable[[Unreachable], None]
+        self,
+        workers: int,
+        on_progress: Callable[[], None],
+        on_unreachable: Callable[[Unreachable], None],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._expected = workers
         self._on_progress = on_progress
@@ -80,7 +84,7 @@ class Publisher:
         #: Told of the invocations that workers refused.
         self.on_refused: Callable[[Refused], None] = lambda _: None
         # Versions must grow across restarts, also when the database was put back to an older state.
-        self._first_version = self._version = time.time_ns() // 1_000_000
+        self._first_version = self._version = int(clock() * 1000)
         self._access = CLOSED
         self._routes: dict[str, EndpointRoute] = {}
         self._unavailable: dict[str, tuple[str, str, str, str]] = {}

@@ -52,6 +52,7 @@ class Reconciler:
         alarms: Alarms | None = None,
         limits: Limits | None = None,
         gateways: Workers | None = None,
+        new_id: Callable[[], str] | None = None,
     ) -> None:
         self._rows = rows
         self._alarms = alarms or NoAlarms()
@@ -59,7 +60,8 @@ class Reconciler:
         self._clock = clock
         self._limits = limits or Limits()
         self._gateways = gateways or NoWorkers()
-        self.publisher = Publisher(workers, self._wake_waiting, self._take_report)
+        self.publisher = Publisher(workers, self._wake_waiting, self._take_report, clock)
+        self._new_id = new_id or new_instance_id
         self.monitor = Monitor(engine, ping_timeout, self._wake_owner, clock)
         self._jobs = Jobs()
         self._actions = Actions(engine, preparer, self._jobs, self, self._refresh, clock, self._limits)
@@ -194,15 +196,16 @@ class Reconciler:
         """Find rows that no hint told of, instances that no row wants, and workers that are stuck."""
         self._end_mute_workers()
         # Looked at before the rows are read: whatever runs by then had its row written earlier.
-        present = set(self.view.states)
+        present = list(self.view.states)
         versions = await self._rows.versions()
         known = {endpoint.id: endpoint.version for endpoint in self.view.endpoints.values()}
         wanted = self.view.instances()
         if versions != known:
             wanted = {row.id for row in await self._all_rows()}
-        for instance in present - wanted:
-            self._remove_orphan(instance)
-        for endpoint_id in versions.keys() | known.keys():
+        for instance in present:
+            if instance not in wanted:
+                self._remove_orphan(instance)
+        for endpoint_id in versions | known:
             if versions.get(endpoint_id) != known.get(endpoint_id):
                 self.wake(endpoint_id)
 
@@ -270,7 +273,7 @@ class Reconciler:
         watched = rollout.watched(endpoint.state)
         firing = await self._alarms.firing(endpoint.owner, watched) if watched else frozenset()
         seen, resolved = self.view.see_all(endpoint.state), self._actions.resolved(endpoint_id)
-        decision = plan.plan(endpoint, seen, resolved, now, new_instance_id, firing, self._limits)
+        decision = plan.plan(endpoint, seen, resolved, now, self._new_id, firing, self._limits)
         if decision.state != endpoint.state:
             before, endpoint = endpoint, await self._rows.advance(endpoint, decision.state, now)
             self._wakes[endpoint_id].set()

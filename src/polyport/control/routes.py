@@ -140,7 +140,7 @@ def _without_idle(entries: list[VariantRoute]) -> Iterable[VariantRoute]:
         busy = [other for other in same if other.instances] or same[:1]
         if len(busy) == len(same):
             yield entry
-        elif entry in busy:
+        elif any(entry is other for other in busy):
             part = _part_of(sum(other.share for other in busy) - entry.share, entry.share, otherwise=1 / len(busy))
             yield replace(entry, share=part, weight=sum(other.weight for other in same) * part)
 

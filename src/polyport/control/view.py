@@ -3,7 +3,6 @@ instance is whose. All of it can be found out again; nothing here decides anythi
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
@@ -41,7 +40,7 @@ class View:
         self.states: Mapping[str, InstanceState] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.owners: dict[str, str] = {}
-        #: Since when retired instances are waited for, on the monotonic clock.
+        #: Since when retired instances are waited for, on the clock of the event loop.
         self._draining: dict[str, float] = {}
         self._flush_due = False
 
@@ -74,8 +73,9 @@ class View:
 
     def _see_retired(self, row: InstanceRow) -> plan.Seen:
         # Not by the clock on the wall: a jump must cost no call. A restart of control begins anew.
-        since = self._draining.setdefault(row.id, time.monotonic())
-        lingers = time.monotonic() - since > self._limits.drain
+        now = asyncio.get_running_loop().time()
+        since = self._draining.setdefault(row.id, now)
+        lingers = now - since > self._limits.drain
         return msgspec.structs.replace(self.see(None, row), lingers=lingers)
 
     def healthy_counts(self, endpoint_id: str) -> dict[str, int]:
@@ -114,14 +114,15 @@ class View:
 
     # --- news
 
-    def take(self, states: Mapping[str, InstanceState]) -> set[str]:
+    def take(self, states: Mapping[str, InstanceState]) -> list[str]:
         """The engine's latest view. Returns the endpoints for which it is news."""
         before, self.states = self.states, states
         self._monitor.update(states)
-        for instance in states.keys() - before.keys():
+        # Also of one that was there before: the engine may show it before it says that it took it.
+        for instance in states:
             self._actions.note_present(instance)
-        changed = (each for each in before.keys() | states.keys() if before.get(each) != states.get(each))
-        return {self.owners[each] for each in changed if each in self.owners}
+        changed = (each for each in {**before, **states} if before.get(each) != states.get(each))
+        return list(dict.fromkeys(self.owners[each] for each in changed if each in self.owners))
 
     def note(self, endpoint: Endpoint) -> None:
         """A row as it is now: its instances are its own, and those in use are watched."""
