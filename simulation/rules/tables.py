@@ -44,7 +44,7 @@ def only_what_is_well_is_published(at: Table) -> None:
         for variant in entry.variants:
             ids = [one.id for one in variant.instances]
             ill = [instance for instance in ids if at.world.is_ill(instance)]
-            stay = all(map(at.world.is_slow, ill)) and not any(map(at.world.is_healthy, ids))
+            stay = all(map(at.world.is_slow, ill)) and not any(map(at.world.is_well, ids))
             need(not ill or stay, "of the targets %s, %s are ill", ids, ill)
 
 
