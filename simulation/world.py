@@ -236,6 +236,8 @@ class World:
         self._begin()
         await asyncio.sleep(self.history.until)
         self._calm()
+        # What was on its way before arrives.
+        await asyncio.sleep(2.0)
         await self._rests()
         self.check(rules.END, self)
         writes = self.store.writes
