@@ -275,7 +275,7 @@ class Control:
             clock=world.clock,
             alarms=self.alarms,
             limits=LIMITS,
-            end_worker=world.end_worker,
+            gateways=world,
             new_id=world.new_id,
         )
         self.is_up = False

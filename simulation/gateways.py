@@ -4,8 +4,10 @@ import asyncio
 import random
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from polyport.control import routes
-from polyport.domain.routes import RouteTable
+from polyport.domain.routes import FromWorker, Hello, RouteTable
 from polyport.gateway.channel import Channel
 from simulation.loop import Loop
 
@@ -13,6 +15,15 @@ from simulation.loop import Loop
 CHANNEL = "control"
 #: Seconds that calls have to end once an instance has left the tables.
 DRAIN = 20.0
+
+
+class _Channel(Channel):
+    """All workers of a world are in one process; each has a process id all the same."""
+
+    pid = 0
+
+    def _send(self, message: FromWorker) -> None:
+        super()._send(replace(message, pid=self.pid) if isinstance(message, Hello) else message)
 
 
 class Gateway:
@@ -27,6 +38,9 @@ class Gateway:
         self.calls: dict[str, tuple[float, float]] = {}
         #: Until then, messages take seconds.
         self.stalls_until = 0.0
+        #: How often there was such a process, and since when there is this one.
+        self.starts = 0
+        self.started_at = 0.0
         #: Of its acknowledgements, the part that is sent twice.
         self.doubled = 0.0
         self._loop = loop
@@ -40,6 +54,11 @@ class Gateway:
         """Whether there is such a process."""
         return self._task is not None
 
+    @property
+    def pid(self) -> int:
+        """No other process has it."""
+        return 1000 * (1 + int(self.name.rpartition("-")[2])) + self.starts
+
     def uses(self, instance: str) -> bool:
         """Whether calls go to the instance, or may."""
         _, left = self.calls.get(instance, (0.0, -DRAIN))
@@ -51,7 +70,10 @@ class Gateway:
         """As a new process, which has no table."""
         if self._task is None:
             path = f"{CHANNEL}/{self.name}"
-            self._channel = Channel(path, self.name, self._take, lambda: tuple(self.calls))
+            self._channel = _Channel(path, self.name, self._take, lambda: tuple(self.calls))
+            self.starts += 1
+            self.started_at = self._loop.time()
+            self._channel.pid = self.pid
             self._task = self._loop.create_task(self._channel.run())
 
     def die(self) -> None:

@@ -3,13 +3,12 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import msgspec
 
 from polyport.control import publish
-from polyport.control.publish import Worker
 from polyport.domain.endpoints import EndpointState
 from polyport.domain.routes import Publish, RouteTable
 from polyport.errors import EngineError, StaleWrite, StoreError
@@ -28,6 +27,8 @@ EPOCH = 1_750_000_000.0
 PATIENCE = 180.0
 #: Seconds at rest in which nothing may change any more.
 REST = 7.0
+#: Seconds in which a gateway worker is thought to be just starting.
+JUST_STARTED = 3.0
 _decoder = msgspec.msgpack.Decoder(Publish)
 
 
@@ -166,13 +167,22 @@ class World:
         # Who falls ill again and again has to answer ever more often.
         return self.loop.time() - since > rules.GRACE + (1 << min(running.falls, 6)) - 1
 
-    def end_worker(self, worker: Worker) -> None:
+    def end(self, pid: int) -> None:
         """Control has given up on a gateway worker; another is started in its place."""
         for gateway in self.gateways:
-            if gateway.name == worker.hello.worker:
-                self.say("%s is ended", gateway.name)
-                gateway.die()
-                self.loop.call_later(0.5, gateway.start)
+            if gateway.pid == pid and gateway.is_alive:
+                self._end_gateway(gateway)
+
+    def end_others(self, pids: Collection[int]) -> None:
+        """Control misses a worker: it is none of these."""
+        for gateway in self.gateways:
+            if gateway.is_alive and gateway.pid not in pids and self.loop.time() - gateway.started_at > JUST_STARTED:
+                self._end_gateway(gateway)
+
+    def _end_gateway(self, gateway: Gateway) -> None:
+        self.say("%s is ended", gateway.name)
+        gateway.die()
+        self.loop.call_later(0.5, gateway.start)
 
     def is_ill(self, instance: str) -> bool:
         """Whether it is so, for so long that control has to know."""

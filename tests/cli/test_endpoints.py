@@ -11,6 +11,8 @@ import pytest
 
 from support.server import Server, create_config, create_endpoint, wait_for, wait_for_status, wait_until_gone
 
+pytestmark = pytest.mark.slow
+
 
 class Done(NamedTuple):
     """How a command ended."""

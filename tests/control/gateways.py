@@ -32,7 +32,7 @@ class Gateway:
     async def connect(self) -> "Gateway":
         """Say hello."""
         reader, self._writer = await asyncio.open_unix_connection(self.path)
-        self.send(Hello(worker=self.name, pid=1))
+        self.send(Hello(worker=self.name, pid=int(self.name) if self.name.isdigit() else 1))
         self._task = asyncio.create_task(self._listen(reader))
         return self
 

@@ -3,7 +3,7 @@ preparer and fake gateways. It can be killed before or after anything it does to
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -199,8 +199,9 @@ class Plane:
         self.answers: dict[str, Ping] = {}
         self.rules = rules
         self.limits = limits or Limits()
-        #: The names of gateway workers that were to be ended.
-        self.ended: list[str] = []
+        #: The process ids of gateway workers that were to be ended, and of those that were to be left.
+        self.ended: list[int] = []
+        self.spared: list[list[int]] = []
         #: How much faster than ours its time goes.
         self.pace = 1.0
         self.machine = Machine(clock=self.clock)
@@ -242,7 +243,7 @@ class Plane:
             ping_timeout=1.0,
             clock=self.clock,
             limits=self.limits,
-            end_worker=lambda worker: self.ended.append(worker.hello.worker),
+            gateways=self,
         )
         self.forget = self.store.subscribe(self.reconciler.wake) if self.subscribe else lambda: None
         await self.reconciler.publisher.open(self.folder / "g.sock")
@@ -268,6 +269,14 @@ class Plane:
         await self.reconciler.stop()
         self.fuse.blown.clear()
         self.fuse.kill_at = float("inf")
+
+    # --- what control does to gateway workers
+
+    def end(self, pid: int) -> None:
+        self.ended.append(pid)
+
+    def end_others(self, pids: Collection[int]) -> None:
+        self.spared.append(list(pids))
 
     # --- what users do
 

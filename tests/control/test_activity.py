@@ -24,6 +24,15 @@ def test_nothing_is_told_of_an_endpoint_at_rest() -> None:
     assert describe(EndpointState(status=Status.IN_SERVICE, active=OLD)) == {}
 
 
+def test_an_instance_that_is_replaced_is_told_of_with_the_reason() -> None:
+    """Since when, and why, though the endpoint is InService."""
+    row = InstanceRow("i-1", 1.0, "A", condemned="container one fell ill 5 times.", condemned_at=7.0)
+    active = replace(OLD, fleets=(Fleet(ONE, (row, InstanceRow("i-2", 7.0, "A"))),))
+    state = EndpointState(status=Status.IN_SERVICE, active=active)
+    message = "Replacing 1 instance(s): container one fell ill 5 times."
+    assert describe(state, ("i-1",)) == {"A": [("Updating", message, 7.0)]}
+
+
 def test_a_new_endpoint_launches_its_instances() -> None:
     """How many are missing, from the first moment, when not even the images are known."""
     unresolved = deployment(1, Fleet(TWO))

@@ -150,12 +150,32 @@ def test_a_gateway_worker_that_does_not_acknowledge_is_ended(run: Run, what: str
         mute = plane.gateways[1]
         mute.hold = True
         await (plane.create(variant()) if what == "create" else plane.want(variant(hosts=("three",))))
-        await until(lambda: plane.ended == ["1"])
+        await until(lambda: plane.ended == [1])
         await until(lambda: mute.is_cut_off)
         await mute.close()
         mute.hold = False
         await mute.connect()
         await plane.reaches(Status.IN_SERVICE)
+
+    run(body, limits=SHORT, workers=2)
+
+
+def test_a_gateway_worker_that_stays_away_is_ended(run: Run) -> None:
+    """It hung when control was started: nobody knows its process but as one that is none of the others."""
+
+    async def body(plane: Plane) -> None:
+        away = plane.gateways[1]
+        await away.close()
+        await plane.create(variant())
+        await until(lambda: plane.spared)
+        assert plane.spared[0] == [0]
+        assert (await plane.get()).status is Status.CREATING
+        await away.connect()
+        await plane.reaches(Status.IN_SERVICE)
+        seen = len(plane.spared)
+        await asyncio.sleep(0.5)
+        assert len(plane.spared) == seen
+        assert plane.ended == []
 
     run(body, limits=SHORT, workers=2)
 

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable
 
 import msgspec
+import pytest
 
 from control.gateways import until
 from control.plane import RULES, Plane, ids
@@ -66,6 +67,26 @@ def test_what_is_only_slow_stays_when_there_is_nothing_better(run: Callable[...,
         del plane.answers[well]
         await until(lambda: plane.live() == [{well}])
         assert all(table.endpoints[0].variants[0].instances for table in gateway.tables[first:])
+
+    run(body, rules=PATIENT)
+
+
+def test_a_restart_of_control_takes_no_slow_instance_out_of_the_tables(run: Callable[..., None]) -> None:
+    """What is in service has been healthy, though this control has never seen it."""
+
+    async def body(plane: Plane) -> None:
+        await plane.create(variant())
+        row = await plane.reaches(Status.IN_SERVICE)
+        plane.answers |= dict.fromkeys(ids(row), TIMEOUT)
+        monitor = plane.reconciler.monitor
+        await until(lambda: not monitor.is_healthy(*ids(row)) and plane.live() == [ids(row)])
+        await plane.kill()
+        first = len(plane.gateways[0].tables)
+        await plane.begin()
+        await until(lambda: plane.reconciler.publisher.is_ready)
+        await asyncio.sleep(0.2)
+        assert len(plane.gateways[0].tables) > first
+        assert all(table.endpoints[0].variants[0].instances for table in plane.gateways[0].tables[first:])
 
     run(body, rules=PATIENT)
 
@@ -161,15 +182,17 @@ def test_a_container_that_flaps_comes_back_ever_later_and_is_replaced_in_the_end
     run(body, rules=msgspec.structs.replace(PATIENT, replace_falls=3))
 
 
-def test_a_control_killed_while_an_instance_is_replaced_is_taken_over(run: Callable[..., None]) -> None:
-    """Who is condemned stands in the row: the next control starts no second successor."""
+@pytest.mark.parametrize("moment", range(1, 11))
+def test_a_control_killed_while_an_instance_is_replaced_is_taken_over(run: Callable[..., None], moment: int) -> None:
+    """Before and after each write and each order to the engine. Who is condemned stands in the row: the next control
+    starts no second successor."""
 
     async def body(plane: Plane) -> None:
         await plane.create(variant(instances=2))
         row = await plane.reaches(Status.IN_SERVICE)
         lost = min(ids(row))
         plane.answers[lost] = TIMEOUT
-        plane.fuse.kill_at = plane.fuse.count + 3
+        plane.fuse.kill_at = plane.fuse.count + moment
         await plane.fuse.blown.wait()
         await plane.kill()
         await plane.begin()

@@ -9,13 +9,14 @@ from msgspec.structs import replace
 from control.gateways import until
 from control.values import running, variant
 from polyport.control import health
+from polyport.control import monitor as monitor_module
 from polyport.control.monitor import Monitor
 from polyport.domain.instances import ContainerPhase, ContainerState, InstanceState
 from polyport.engines.contract import Diagnosis, Ping
 from polyport.errors import EngineError
 
 RULES = health.Rules(startup_timeout=480.0, startup_restarts=3, ping_interval=0.02, unhealthy_after=2)
-GOOD = Ping(status=200)
+GOOD, REFUSED = Ping(status=200), Ping(error="refused")
 
 
 class Engine:
@@ -288,5 +289,55 @@ def test_a_forgotten_instance_is_not_asked(run: Run) -> None:
         assert w.engine.asked == asked
         assert not w.healthy
         assert w.monitor.hints("i-1") == []
+
+    run(body)
+
+
+def test_an_engine_that_hangs_does_not_hang_the_asking(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a ping nor an explanation is waited for longer than it may take: the verdict comes all the same."""
+    monkeypatch.setattr(monitor_module, "ENGINE_TIME", -0.95)
+
+    async def hang(*_: object) -> Diagnosis:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def body(w: Watching) -> None:
+        w.watch()
+        await until(lambda: w.healthy)
+        w.engine.gate.clear()
+        await until(lambda: not w.healthy)
+        assert w.monitor.hints("i-1")[0] == "one: /ping: the engine gave no answer"
+        monkeypatch.setattr(monitor_module, "ENGINE_TIME", 0.05)
+        w.engine.explain = hang  # type: ignore[method-assign]
+        w.now += 481.0
+        w.engine.answer = REFUSED
+        w.engine.gate.set()
+        await until(lambda: w.monitor.is_overdue("i-1"))
+        assert w.monitor.failure("i-1")
+
+    run(body)
+
+
+def test_who_hangs_is_slow_first_and_then_complained_of(run: Run) -> None:
+    """Both are told to whoever listens, and both end with the first good ping."""
+
+    async def body(w: Watching) -> None:
+        w.watch()
+        await until(lambda: w.healthy)
+        w.engine.answer = Ping(error="timeout")
+        await until(lambda: not w.healthy and w.monitor.is_slow("i-1"))
+        assert w.monitor.complaint("i-1") == ""
+        changes = w.changes
+        w.now += 31.0
+        await until(lambda: w.monitor.complaint("i-1"))
+        assert "its last ping: timeout" in w.monitor.complaint("i-1")
+        assert w.changes > changes
+        w.engine.answer = GOOD
+        await until(lambda: w.healthy)
+        assert w.monitor.complaint("i-1") == ""
+        w.engine.answer = Ping(error="timeout")
+        await until(lambda: not w.healthy and w.monitor.is_slow("i-1"))
+        w.show(running("one"), replace(running("two"), phase=ContainerPhase.BACKOFF, pid=None))
+        assert not w.monitor.is_slow("i-1"), "who has ended is not slow"
 
     run(body)

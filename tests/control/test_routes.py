@@ -89,3 +89,24 @@ def test_an_endpoint_that_must_not_be_invoked_has_no_route_but_a_status() -> Non
     assert routes.route(deleted, BOTH, lambda _: True) is None
     assert routes.unavailable(deleted)[-1] == "Deleting"
     assert routes.live_ids(None) == set()
+
+
+def test_slow_instances_are_targets_when_nothing_is_healthy() -> None:
+    """And only then."""
+
+    def is_slow(each: str) -> bool:
+        return each == "i-1"
+
+    assert routes.live_ids(routes.route(in_service(), BOTH, lambda _: False, is_slow)) == {"i-1"}
+    assert routes.live_ids(routes.route(in_service(), BOTH, lambda each: each == "i-2", is_slow)) == {"i-2"}
+    assert routes.live_ids(routes.route(in_service(), BOTH, lambda _: False)) == set()
+
+
+def test_slow_new_instances_of_an_update_do_not_keep_old_ones_that_stand_by_from_helping() -> None:
+    """All traffic had moved to the new instance, and it hangs: the old one, which is healthy, takes the calls."""
+    pending = deployment(2, fleet(variant(), "i-2"))
+    rollout = Rollout(Strategy.ALL_AT_ONCE, Phase.BAKING, 1.0, (1.0,), step=1)
+    active = deployment(1, fleet(variant(), "i-1"))
+    row = in_service(status=Status.UPDATING, active=active, pending=pending, rollout=rollout)
+    route = routes.route(row, BOTH, lambda each: each == "i-1", lambda each: each == "i-2")
+    assert routes.live_ids(route) == {"i-1"}

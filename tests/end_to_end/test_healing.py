@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 THREADS = 3
 #: A container that does not answer is noticed and replaced within seconds.
-QUICK = {"ping_interval": 0.2, "ping_timeout": 0.5, "unhealthy_after": 2, "replace_after": 1, "invocation_timeout": 4}
+QUICK = {"ping_interval": 0.2, "ping_timeout": 1.5, "unhealthy_after": 2, "replace_after": 2, "invocation_timeout": 12}
 #: It is ill for as long as there is a file of that name in its working folder.
 FLAPPING = MODEL_SERVER.replace('int(os.environ.get("PING_STATUS", "200"))', '500 if os.path.exists("ill") else 200')
 
@@ -102,7 +102,7 @@ def test_a_frozen_container_leaves_the_tables_and_its_instance_is_replaced(make_
         wait_for(lambda: len(caller.answers) > 100, "calls")
         for pid in family(pid_of(server, before[0])):
             os.kill(pid, signal.SIGSTOP)
-        wait_for(lambda: before[0] not in instances(server), "the frozen instance to be gone", deadline=40)
+        wait_for(lambda: before[0] not in instances(server), "the frozen instance to be gone", deadline=60)
         wait_for(lambda: healthy_count(server, "pair") == 2, "both to be healthy")
         done = len(caller.answers)
         wait_for(lambda: len(caller.answers) > done + 100, "calls after it")
@@ -120,14 +120,16 @@ def test_a_single_frozen_container_is_replaced_too(make_server: Callable[..., Se
     assert call(runtime, "single").startswith(b"x|first")
     for pid in family(pid_of(server, before)):
         os.kill(pid, signal.SIGSTOP)
-    wait_for(lambda: before not in instances(server), "the frozen instance to be gone", deadline=40)
+    wait_for(lambda: before not in instances(server), "the frozen instance to be gone", deadline=60)
     assert call(runtime, "single").startswith(b"x|first")
     assert len(instances(server)) == 1
 
 
 def test_a_flapping_container_is_replaced(make_server: Callable[..., Server]) -> None:
     """It falls ill and gets well again; no call fails, and the third time another instance takes its place."""
-    server = make_server(**QUICK | {"replace_after": 600, "replace_falls": 3, "healthy_after": 1}).start()
+    server = make_server(
+        **QUICK | {"ping_timeout": 5, "replace_after": 600, "replace_falls": 3, "healthy_after": 1}
+    ).start()
     server.image("flapping:1", FLAPPING, NAME="flapping")
     runtime = server.client("sagemaker-runtime", max_pool_connections=10)
     before = in_service(server, "pair", image="flapping:1")
@@ -139,31 +141,38 @@ def test_a_flapping_container_is_replaced(make_server: Callable[..., Server]) ->
             (work / "ill").unlink()
             wait_for(lambda: healthy_count(server, "pair") == 2, "it to be well")
         (work / "ill").touch()
-        wait_for(lambda: before[0] not in instances(server), "the ill instance to be gone", deadline=40)
+        wait_for(lambda: before[0] not in instances(server), "the ill instance to be gone", deadline=60)
         wait_for(lambda: healthy_count(server, "pair") == 2, "both to be healthy")
     assert caller.failures == []
     assert len(instances(server)) == 2
 
 
-def test_a_frozen_gateway_worker_is_ended_and_another_takes_its_place(make_server: Callable[..., Server]) -> None:
-    """A restart of an endpoint needs its acknowledgement, and waits for it no longer than `gateway_timeout`."""
+@pytest.mark.parametrize("restart", [False, True], ids=["control goes on", "control is killed"])
+def test_a_frozen_gateway_worker_is_ended_and_another_takes_its_place(
+    make_server: Callable[..., Server], restart: bool
+) -> None:
+    """A restart of an endpoint needs its acknowledgement, and waits for it no longer than `gateway_timeout`. A control
+    that was started after it froze has never heard of it, and ends it all the same."""
     server = make_server(gateway_timeout=1).start()
     [before] = in_service(server, "single", count=1)
-    frozen = gateway_pids(server)[0]
+    frozen = pids_of(server, "polyport.gateway.worker")[0]
     os.kill(frozen, signal.SIGSTOP)
+    if restart:
+        [control] = pids_of(server, "polyport.server.control")
+        os.kill(control, signal.SIGKILL)
     server.command("endpoints", "restart", "single")
-    wait_for(lambda: frozen not in gateway_pids(server) and len(gateway_pids(server)) == 2, "another worker")
-    wait_for(lambda: len(instances(server)) == 1 and before not in instances(server), "the end of the restart")
+    wait_for(lambda: len(set(pids_of(server, "polyport.gateway.worker")) - {frozen}) == 2, "another", 60)
+    wait_for(lambda: len(instances(server)) == 1 and before not in instances(server), "the restart", 60)
     wait_for_status(server.client("sagemaker"), "single", "InService")
 
 
-def gateway_pids(server: Server) -> list[int]:
-    """The gateway workers of that server."""
+def pids_of(server: Server, module: str) -> list[int]:
+    """The processes of that server that run a module."""
     assert server.process is not None
     found = []
     for pid in family(server.process.pid):
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if b"polyport.gateway.worker" in words:
+            if module.encode() in words:
                 found.append(pid)
     return sorted(found)

@@ -83,6 +83,11 @@ def suspect(health: Health) -> Health:
     return replace(health, suspected=True) if health.healthy else health
 
 
+def vouch(health: Health) -> Health:
+    """Take note that it was healthy since its latest start."""
+    return replace(health, proven=True)
+
+
 def _answered(health: Health, container: ContainerState, rules: Rules, now: float) -> Health:
     health = replace(health, failures=0, suspected=False, last=_GOOD)
     if not health.healthy:

@@ -113,6 +113,14 @@ class Monitor:
                 watch.health = health.suspect(watch.health)
             watch.kick.set()
 
+    def vouch(self, instance: str) -> None:
+        """It had been healthy before anybody here asked it. That holds for containers that were never started again."""
+        for hostname, watch in self._watches.get(instance, {}).items():
+            container = self._container(instance, hostname)
+            if container is not None and watch.health is not None and container.restarts == 0:
+                watch.health = health.vouch(watch.health)
+                watch.slow = not watch.is_healthy and health.is_slow(watch.health, container)
+
     async def first_verdicts(self) -> None:
         """Wait until every watched container is known to be healthy or not. A start of control waits for this, so that
         no target leaves the tables only because it was busy when it was asked."""

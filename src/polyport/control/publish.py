@@ -94,6 +94,7 @@ class Publisher:
         self._connections: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
         self._frame: bytes | None = None
         self._dirty = False
+        self._away_for = 0.0
         self._server: asyncio.Server | None = None
         self._decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
 
@@ -184,6 +185,14 @@ class Publisher:
             self._workers.discard(worker)
             worker.writer.transport.abort()
         return mute
+
+    def is_one_away(self, patience: float, elapsed: float) -> bool:
+        """Whether a worker has been away for so many seconds; then it begins to count anew. ``elapsed`` as above."""
+        self._away_for = self._away_for + elapsed if len(self._workers) < self._expected else 0.0
+        if self._away_for <= patience:
+            return False
+        self._away_for = 0.0
+        return True
 
     def _oldest(self) -> int:
         if len(self._workers) < self._expected:

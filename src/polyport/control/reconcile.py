@@ -19,9 +19,10 @@ from polyport.control.jobs import Jobs
 from polyport.control.limits import Limits
 from polyport.control.monitor import Monitor
 from polyport.control.prepare import Preparer
-from polyport.control.publish import Publisher, Worker
+from polyport.control.publish import Publisher
 from polyport.control.rows import Rows
 from polyport.control.view import View
+from polyport.control.workers import NoWorkers, Workers
 from polyport.domain.access import AccessTable
 from polyport.domain.endpoints import AT_REST, Endpoint, InstanceRow, Status
 from polyport.domain.routes import Unreachable
@@ -37,10 +38,7 @@ POLL_INTERVAL = 1.0
 
 
 class Reconciler:
-    """Drives all endpoints of one store on one engine.
-
-    ``end_worker`` is called with a gateway worker that does not answer any more; somebody starts another in its place.
-    """
+    """Drives all endpoints of one store on one engine."""
 
     def __init__(
         self,
@@ -53,7 +51,7 @@ class Reconciler:
         clock: Callable[[], float] = time.time,
         alarms: Alarms | None = None,
         limits: Limits | None = None,
-        end_worker: Callable[[Worker], None] = lambda _: None,
+        gateways: Workers | None = None,
         new_id: Callable[[], str] | None = None,
     ) -> None:
         self._rows = rows
@@ -61,9 +59,9 @@ class Reconciler:
         self._engine = engine
         self._clock = clock
         self._limits = limits or Limits()
-        self._end_worker = end_worker
-        self.publisher = Publisher(workers, self._wake_waiting, self._take_report, clock)
+        self._gateways = gateways or NoWorkers()
         self._new_id = new_id or new_instance_id
+        self.publisher = Publisher(workers, self._wake_waiting, self._take_report, clock)
         self.monitor = Monitor(engine, ping_timeout, self._wake_owner, clock)
         self._jobs = Jobs()
         self._actions = Actions(engine, preparer, self._jobs, self, self._refresh, clock, self._limits)
@@ -83,6 +81,7 @@ class Reconciler:
         for endpoint in endpoints:
             self.view.note(endpoint)
         await self.monitor.first_verdicts()
+        self.view.vouch()
         for endpoint in endpoints:
             self.view.publish(endpoint)
         self.publisher.flush()
@@ -222,9 +221,13 @@ class Reconciler:
             self._actions.remove(instance)
 
     def _end_mute_workers(self) -> None:
-        for worker in self.publisher.cut_off_mute(self._limits.gateway, SWEEP_INTERVAL):
-            log.warning("%r has not answered for %g seconds and is ended", worker, self._limits.gateway)
-            self._end_worker(worker)
+        patience = self._limits.gateway
+        for worker in self.publisher.cut_off_mute(patience, SWEEP_INTERVAL):
+            log.warning("%r has not answered for %g seconds and is ended", worker, patience)
+            self._gateways.end(worker.hello.pid)
+        if self.publisher.is_one_away(patience, SWEEP_INTERVAL):
+            log.warning("a gateway worker has been away for %g seconds and is ended", patience)
+            self._gateways.end_others([worker.hello.pid for worker in self.publisher.workers])
 
     async def _drive(self, endpoint_id: str) -> None:
         wake = self._wakes[endpoint_id]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from polyport.control import activity, attempts, health, plan, resize, routes
+from polyport.control import activity, attempts, heal, health, plan, resize, routes
 from polyport.control.actions import Actions
 from polyport.control.limits import Limits
 from polyport.control.monitor import Monitor
@@ -142,6 +142,15 @@ class View:
             self.owners[instance] = endpoint.id
             if instance not in live:
                 self._monitor.forget(instance)
+
+    def vouch(self) -> None:
+        """After a start: what is in service has been healthy, or it would not be."""
+        for endpoint in self.endpoints.values():
+            active = endpoint.state.active if endpoint.state.status in AT_REST else None
+            for fleet in active.fleets if active else ():
+                for row in heal.sound(fleet.instances):
+                    if not heal.is_successor(row, fleet):
+                        self._monitor.vouch(row.id)
 
     def drop(self, endpoint_id: str) -> None:
         """There is no such row any more."""

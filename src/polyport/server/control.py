@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,6 @@ from polyport.api.context import Context
 from polyport.artifacts.cache import Cache
 from polyport.control import health
 from polyport.control.limits import Limits
-from polyport.control.publish import Worker
 from polyport.control.reconcile import Reconciler
 from polyport.domain.access import AccessTable
 from polyport.domain.routes import Refused
@@ -33,6 +31,7 @@ from polyport.server import processes, supplies
 from polyport.server.access import Watcher, is_loopback
 from polyport.server.launcher import EXIT_USAGE
 from polyport.server.sockets import sockets
+from polyport.server.workers import Siblings
 from polyport.settings import Settings, from_json
 from polyport.store import Store, sqlite_url
 from polyport.telemetry.audit import AuditLog, Record
@@ -80,7 +79,7 @@ class Control:
                 drain=max(settings.drain_timeout, settings.invocation_timeout, settings.stream_timeout),
                 replace_percent=settings.replace_percent,
             ),
-            end_worker=_kill,
+            gateways=Siblings(),
         )
         self.vault = open_vault(settings.home)
         self.access = Watcher(self.store, self.vault, settings, self._take_access)
@@ -205,12 +204,6 @@ class Control:
         stopping.cancel()
         server.should_exit = True
         await serving
-
-
-def _kill(worker: Worker) -> None:
-    """The launcher starts another one."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(worker.hello.pid, signal.SIGKILL)
 
 
 def _audit_log(settings: Settings) -> AuditLog | None:
