@@ -15,9 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from simulation import history, rules, shrink, world
+from simulation import history, play, rules, shrink
 from simulation.history import History
-from simulation.world import Outcome
+from simulation.play import Outcome
 
 #: Histories that a process is given at a time.
 PIECE = 100
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 def replay(chosen: History, *, trace: bool) -> int:
     """One history; the exit status."""
     lines: list[str] | None = [] if trace else None
-    outcome = world.run(chosen, lines)
+    outcome = play.run(chosen, lines)
     print(*(lines or ()), sep="\n", end="\n" if lines else "")
     print(f"seed {chosen.seed}: {_tell(outcome)}")
     return 1 if outcome.rule else 0
@@ -96,7 +96,7 @@ def run_piece(seeds: Iterable[int]) -> list[Outcome]:
     # Worlds are full of cycles: one look at the whole of a piece is cheaper than one at each.
     gc.disable()
     try:
-        return [world.run(history.make(seed)) for seed in seeds]
+        return [play.run(history.make(seed)) for seed in seeds]
     finally:
         gc.enable()
         gc.collect()
@@ -106,7 +106,7 @@ def tell(outcome: Outcome) -> None:
     """The smallest history that shows the same, with all that happens in it."""
     smallest = shrink.shrink(history.make(outcome.seed))
     lines: list[str] = []
-    world.run(smallest, lines)
+    play.run(smallest, lines)
     print(f"\nseed {outcome.seed} made smaller:\n{msgspec.json.encode(smallest).decode()}", *lines, sep="\n")
     print(f"\n    python -m simulation --seed {outcome.seed} --trace\n", flush=True)
 

@@ -1,12 +1,13 @@
 """Gateway workers: the real channel to control, and a table with calls that take their time."""
 
 import asyncio
-import itertools
 import random
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from polyport.control import routes
-from polyport.domain.routes import RouteTable
+from polyport.domain.routes import FromWorker, Hello, RouteTable
 from polyport.gateway.channel import Channel
 from simulation.loop import Loop
 
@@ -16,7 +17,13 @@ CHANNEL = "control"
 DRAIN = 20.0
 
 
-_pids = itertools.count(1)
+class _Channel(Channel):
+    """All workers of a world are in one process; each has a process id all the same."""
+
+    pid = 0
+
+    def _send(self, message: FromWorker) -> None:
+        super()._send(replace(message, pid=self.pid) if isinstance(message, Hello) else message)
 
 
 class Gateway:
@@ -31,13 +38,14 @@ class Gateway:
         self.calls: dict[str, tuple[float, float]] = {}
         #: Until then, messages take seconds.
         self.stalls_until = 0.0
+        #: How often there was such a process, and since when there is this one.
+        self.starts = 0
+        self.started_at = 0.0
         #: Of its acknowledgements, the part that is sent twice.
         self.doubled = 0.0
         self._loop = loop
         self._chance = random.Random(f"{seed} gateway {name}")
         self._on_table = on_table
-        #: Of its process, another one each time, and when that began.
-        self.pid, self.started_at = 0, 0.0
         self._task: asyncio.Task[None] | None = None
         loop.network.delays[name] = self._delay
 
@@ -45,6 +53,11 @@ class Gateway:
     def is_alive(self) -> bool:
         """Whether there is such a process."""
         return self._task is not None
+
+    @property
+    def pid(self) -> int:
+        """No other process has it."""
+        return 1000 * (1 + int(self.name.rpartition("-")[2])) + self.starts
 
     def uses(self, instance: str) -> bool:
         """Whether calls go to the instance, or may."""
@@ -57,8 +70,10 @@ class Gateway:
         """As a new process, which has no table."""
         if self._task is None:
             path = f"{CHANNEL}/{self.name}"
-            self.pid, self.started_at = next(_pids), self._loop.time()
-            self._channel = Channel(path, self.name, self._take, lambda: tuple(self.calls), self.pid)
+            self._channel = _Channel(path, self.name, self._take, lambda: tuple(self.calls))
+            self.starts += 1
+            self.started_at = self._loop.time()
+            self._channel.pid = self.pid
             self._task = self._loop.create_task(self._channel.run())
 
     def die(self) -> None:

@@ -13,6 +13,9 @@ from polyport.errors import CannotChangeInstance
 
 #: Image names that say how containers of it fare.
 BROKEN, DEAF = "broken", "deaf"
+#: Seconds within which control knows what is so, and its table says it: an engine's view that is late, two pings that
+#: are not answered in time with the pauses between, a write, a step.
+GRACE = 6.0
 
 
 class Container:
@@ -111,6 +114,27 @@ class Machine:
         while len(shown) > 1 and shown[1][0] <= seen_until:
             shown.popleft()
         return shown[0][1]
+
+    # --- what is so
+
+    def is_well(self, instance: str) -> bool:
+        """Whether it is so, for so long that control has to know."""
+        running = self.running.get(instance)
+        since = running.well_since if running else None
+        if running is None or since is None:
+            return False
+        # Who falls ill again and again has to answer ever more often.
+        return self._loop.time() - since > GRACE + (1 << min(running.falls, 6)) - 1
+
+    def is_slow(self, instance: str) -> bool:
+        """Whether all that is wrong with it is that it does not answer in time."""
+        return instance in self.running and self.running[instance].is_slow
+
+    def is_ill(self, instance: str) -> bool:
+        """Whether it is so, for so long that control has to know."""
+        running = self.running.get(instance)
+        since = running.ill_since if running else self.lost_at.get(instance, 0.0)
+        return since is not None and self._loop.time() - since > GRACE
 
     # --- orders
 

@@ -4,20 +4,20 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from simulation import world
+from simulation import play
 from simulation.history import Event, History
 
 
 def shrink(history: History) -> History:
     """Without the events that it does without, and with as little else as possible. Returns it as it is when nothing
     is broken in it."""
-    rule = world.run(history).rule
+    rule = play.run(history).rule
     if not rule:
         return history
     smaller: History | None = history
     while smaller is not None:
         history = smaller
-        smaller = next((each for each in _smaller(history) if world.run(each).rule == rule), None)
+        smaller = next((each for each in _smaller(history) if play.run(each).rule == rule), None)
     return history
 
 

@@ -1,7 +1,6 @@
 """A world with one control, its gateways, a machine, rows and users, and what befalls it."""
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
@@ -11,13 +10,12 @@ import msgspec
 from polyport.control import publish
 from polyport.domain.endpoints import EndpointState
 from polyport.domain.routes import Publish, RouteTable
-from polyport.errors import EngineError, StaleWrite, StoreError
-from polyport.server.workers import START_TIME
+from polyport.errors import EngineError, StoreError
 from simulation import faults, rules
 from simulation.control import Control
 from simulation.gateways import Gateway
 from simulation.history import Event, History
-from simulation.loop import Loop, Stuck
+from simulation.loop import Loop
 from simulation.machine import Machine
 from simulation.store import Store
 from simulation.users import Users, models
@@ -28,39 +26,9 @@ EPOCH = 1_750_000_000.0
 PATIENCE = 180.0
 #: Seconds at rest in which nothing may change any more.
 REST = 7.0
+#: Seconds in which a gateway worker is thought to be just starting.
+JUST_STARTED = 3.0
 _decoder = msgspec.msgpack.Decoder(Publish)
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What came of a history. ``rule`` and ``text`` are empty when everything held."""
-
-    seed: int
-    rule: str = ""
-    text: str = ""
-    #: Made-up seconds that it took, and how often control wrote a row.
-    seconds: float = 0.0
-    writes: int = 0
-
-
-def run(history: History, trace: list[str] | None = None) -> Outcome:
-    """Live through a history; ``trace`` is filled with what happens."""
-    world = World(history, trace)
-    logger = logging.getLogger("polyport")
-    handler = _Errors(world)
-    level, propagate = logger.level, logger.propagate
-    logger.setLevel(logging.INFO if trace is not None else logging.ERROR)
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        world.loop.run(world.live())
-    except Stuck as stuck:
-        world.breaks("everything_comes_to_rest", str(stuck))
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = propagate
-    rule, text = world.broken or ("", "")
-    return Outcome(history.seed, rule, text, world.loop.time(), world.store.writes)
 
 
 class World:
@@ -148,43 +116,27 @@ class World:
         """Whether control thinks so."""
         return self.control is None or self.control.reconciler.monitor.is_healthy(instance)
 
-    def is_slow(self, instance: str) -> bool:
-        """Whether all that is wrong with it is that it does not answer in time."""
-        return instance in self.machine.running and self.machine.running[instance].is_slow
-
     def is_given_up(self, instance: str) -> bool:
         """Whether it is gone, or control thinks that it was ill for too long."""
         overdue = self.control is not None and self.control.reconciler.monitor.is_overdue(instance)
         return overdue or instance not in self.machine.running
 
-    def is_well(self, instance: str) -> bool:
-        """Whether it is so, for so long that control has to know."""
-        running = self.machine.running.get(instance)
-        since = running.well_since if running else None
-        if running is None or since is None:
-            return False
-        # Who falls ill again and again has to answer ever more often.
-        return self.loop.time() - since > rules.GRACE + (1 << min(running.falls, 6)) - 1
-
     def end(self, pid: int) -> None:
         """Control has given up on a gateway worker; another is started in its place."""
         for gateway in self.gateways:
-            if gateway.is_alive and gateway.pid == pid:
-                self.say("%s is ended", gateway.name)
-                gateway.die()
-                self.loop.call_later(0.5, gateway.start)
+            if gateway.pid == pid and gateway.is_alive:
+                self._end_gateway(gateway)
 
     def end_others(self, pids: Collection[int]) -> None:
-        """It has never heard of the others."""
+        """Control misses a worker: it is none of these."""
         for gateway in self.gateways:
-            if gateway.pid not in pids and self.loop.time() - gateway.started_at > START_TIME:
-                self.end(gateway.pid)
+            if gateway.is_alive and gateway.pid not in pids and self.loop.time() - gateway.started_at > JUST_STARTED:
+                self._end_gateway(gateway)
 
-    def is_ill(self, instance: str) -> bool:
-        """Whether it is so, for so long that control has to know."""
-        running = self.machine.running.get(instance)
-        since = running.ill_since if running else self.machine.lost_at.get(instance, 0.0)
-        return since is not None and self.loop.time() - since > rules.GRACE
+    def _end_gateway(self, gateway: Gateway) -> None:
+        self.say("%s is ended", gateway.name)
+        gateway.die()
+        self.loop.call_later(0.5, gateway.start)
 
     def is_blind(self) -> bool:
         """Whether control cannot know what is so, or cannot act on it, for the lack of a database."""
@@ -242,6 +194,8 @@ class World:
         self._begin()
         await asyncio.sleep(self.history.until)
         self._calm()
+        # What was on its way before arrives.
+        await asyncio.sleep(2.0)
         await self._rests()
         self.check(rules.END, self)
         writes = self.store.writes
@@ -340,20 +294,3 @@ class World:
         await asyncio.wait({call})
         self._calls.discard(call)
         self.say("%s %s", event.what, "gets no answer" if call.cancelled() else call.result())
-
-
-class _Errors(logging.Handler):
-    """What the package logs as an error is one, unless it was to be expected."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self._world = world
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep it."""
-        error = record.exc_info[1] if record.exc_info else None
-        if record.levelno < logging.ERROR or isinstance(error, EngineError | StoreError | StaleWrite):
-            self._world.say("log: %s %s", record.getMessage(), error or "")
-        else:
-            self._world.errors.append(f"{record.getMessage()} ({error!r})")
-            self._world.breaks("no_error_is_lost", f"{record.getMessage()} ({error!r})")

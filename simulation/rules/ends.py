@@ -17,7 +17,8 @@ def everything_comes_to_rest(world: "World") -> None:
     need(world.control is not None and world.control.is_up, "control is not up")
     for instance in wanted(world):
         running = world.machine.running.get(instance)
-        need(running is not None and running.well_since is not None, "%s is not well", instance)
+        is_well = running is not None and running.well_since is not None
+        need(is_well and world.is_healthy(instance), "%s is not well, or control does not know it yet", instance)
 
 
 def what_runs_is_what_rows_want(world: "World") -> None:

@@ -12,10 +12,6 @@ if TYPE_CHECKING:
 
 Effect = Callable[[], None]
 
-#: Seconds within which control knows what is so, and its table says it: an engine's view that is late, two pings that
-#: are not answered in time with the pauses between, a write, a step.
-GRACE = 6.0
-
 
 class Broken(Exception):
     """A rule does not hold."""

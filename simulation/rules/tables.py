@@ -43,8 +43,8 @@ def only_what_is_well_is_published(at: Table) -> None:
     for entry, _ in _entries(at):
         for variant in entry.variants:
             ids = [one.id for one in variant.instances]
-            ill = [instance for instance in ids if at.world.is_ill(instance)]
-            stay = all(map(at.world.is_slow, ill)) and not any(map(at.world.is_healthy, ids))
+            ill = [instance for instance in ids if at.world.machine.is_ill(instance)]
+            stay = all(map(at.world.machine.is_slow, ill)) and not any(map(at.world.machine.is_well, ids))
             need(not ill or stay, "of the targets %s, %s are ill", ids, ill)
 
 
@@ -59,7 +59,7 @@ def what_is_well_is_published(at: Table) -> None:
         if row.wanted.deleted or state is None or state.active is None:
             continue
         if state.rollout is None:
-            lacking = {each.id for each in plan.instances(state.active) if at.world.is_well(each.id)} - live
+            lacking = {each.id for each in plan.instances(state.active) if at.world.machine.is_well(each.id)} - live
             need(not lacking, "%s are well and no targets", lacking)
         else:
             _keeps_the_floor(at.world, state, live)
@@ -71,7 +71,7 @@ def _keeps_the_floor(world: "World", state: EndpointState, live: set[str]) -> No
             if old.variant.name == new.variant.name:
                 floor = min(old.variant.instance_count, new.variant.instance_count)
                 both = [row.id for row in (*old.instances, *new.instances)]
-                well = [row.id for row in old.instances if world.is_well(row.id)]
+                well = [row.id for row in old.instances if world.machine.is_well(row.id)]
                 least = min(floor, len(well))
                 have = sum(each in live for each in both)
                 need(have >= least, "%s has %s targets, and %s are well", old.variant.name, have, least)

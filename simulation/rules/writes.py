@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from polyport.control import failure, heal, plan, traffic
-from polyport.domain.endpoints import Deployment, Phase, Status, Strategy
+from polyport.domain.endpoints import AT_REST, Deployment, Phase, Status, Strategy
 from simulation.rules.facts import Write, need
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ PHASES = {
 def statuses_follow_the_documented_way(at: Write) -> None:
     """A status changes only to one that may come after it."""
     old, new = at.row.status, replace(at.row, state=at.state).status
+    if at.row.wanted.cancelled and at.before.status in AT_REST:
+        # An update that is called off before it began ends without a trace, whatever comes next.
+        old = at.before.status
     need(old is new or new in TRANSITIONS[old], "%s becomes %s", old, new)
 
 

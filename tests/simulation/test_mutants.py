@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from polyport.control import monitor, plan, publish, reconcile, retreat, rollout, routes, traffic
 from polyport.control.scene import Scene, Seen
 from polyport.domain.endpoints import EndpointState, Status
-from simulation import history, store, world
+from simulation import history, play, store
 
 #: Seeds within which each is found; most show at once.
 MOST = 600
@@ -153,7 +153,7 @@ def test_a_control_that_does_wrong_is_found(monkeypatch: pytest.MonkeyPatch, mut
     mutate(monkeypatch)
     found = set()
     for seed in range(MOST):
-        found.add(world.run(history.make(seed)).rule)
+        found.add(play.run(history.make(seed)).rule)
         if rule in found:
             return
     raise AssertionError(f"not found by {rule}, but by {found - {''}}")

@@ -11,7 +11,7 @@ import pytest
 from simulation.history import History
 
 from simulation import __main__ as command
-from simulation import history, shrink, world
+from simulation import history, play, shrink
 
 ROOT = Path(__file__).resolve().parents[2]
 HISTORIES = Path(__file__).parent / "histories"
@@ -20,13 +20,13 @@ HISTORIES = Path(__file__).parent / "histories"
 @pytest.mark.parametrize("path", sorted(HISTORIES.glob("*.json")), ids=lambda path: path.stem)
 def test_what_was_found_once_stays_found(path: Path) -> None:
     """Each file is a history in which a rule was broken; its name says what went wrong."""
-    outcome = world.run(msgspec.json.decode(path.read_bytes(), type=History))
+    outcome = play.run(msgspec.json.decode(path.read_bytes(), type=History))
     assert not outcome.rule, outcome
 
 
 def test_a_few_hundred_histories_hold() -> None:
     """What CI does with many more."""
-    found = [world.run(history.make(seed)) for seed in range(200)]
+    found = [play.run(history.make(seed)) for seed in range(200)]
     assert [outcome for outcome in found if outcome.rule] == []
     assert sum(outcome.writes for outcome in found) > 1000, "something happens in them"
 
@@ -57,7 +57,7 @@ def test_what_is_found_is_made_smaller_and_printed(
     smaller = next(line for line in printed.splitlines() if line.startswith('{"seed":'))
     replayed = msgspec.json.decode(smaller, type=History)
     assert len(replayed.events) <= len(history.make(seed).events)
-    assert world.run(replayed).rule == world.run(history.make(seed)).rule
+    assert play.run(replayed).rule == play.run(history.make(seed)).rule
     monkeypatch.undo()
     assert shrink.shrink(replayed) == replayed, "where all holds, nothing is made smaller"
     assert json.loads(smaller)["seed"] == seed

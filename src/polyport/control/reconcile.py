@@ -60,8 +60,8 @@ class Reconciler:
         self._clock = clock
         self._limits = limits or Limits()
         self._gateways = gateways or NoWorkers()
-        self.publisher = Publisher(workers, self._wake_waiting, self._take_report, clock)
         self._new_id = new_id or new_instance_id
+        self.publisher = Publisher(workers, self._wake_waiting, self._take_report, clock)
         self.monitor = Monitor(engine, ping_timeout, self._wake_owner, clock)
         self._jobs = Jobs()
         self._actions = Actions(engine, preparer, self._jobs, self, self._refresh, clock, self._limits)

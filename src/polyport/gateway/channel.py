@@ -40,16 +40,9 @@ class Channel:
     """Keeps the connection. ``take`` is called with each table; ``draining`` tells which instances still drain."""
 
     def __init__(
-        self,
-        path: str,
-        worker: str,
-        take: Callable[[RouteTable], int],
-        draining: Callable[[], tuple[str, ...]],
-        pid: int | None = None,
+        self, path: str, worker: str, take: Callable[[RouteTable], int], draining: Callable[[], tuple[str, ...]]
     ) -> None:
-        """``pid``: the worker's process, if it is not this one."""
         self._path = path
-        self._pid = os.getpid() if pid is None else pid
         self._worker = worker
         self._take = take
         self._draining = draining
@@ -87,7 +80,7 @@ class Channel:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         try:
-            self._send(Hello(self._worker, self._pid))
+            self._send(Hello(self._worker, os.getpid()))
             while True:
                 length = int.from_bytes(await reader.readexactly(PREFIX), "big")
                 if length > MAX_FRAME:
