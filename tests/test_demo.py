@@ -281,19 +281,20 @@ def test_the_chart_shows_the_share_of_the_new_version() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_demo_runs_in_real_containers(
-    daemon: daemons.Daemon, demo_environment: dict[str, str], cache: Path
+    podman: daemons.Daemon, demo_environment: dict[str, str], cache: Path
 ) -> None:
     """The same story with `--engine docker`: images from the same folders, and nothing is left running."""
+    podman.start()
     environment = demo_environment | {
-        "POLYPORT_DOCKER_HOST": daemon.url,
-        "POLYPORT_BASE_IMAGE": daemon.make_build_base(),
+        "POLYPORT_DOCKER_HOST": podman.url,
+        "POLYPORT_BASE_IMAGE": podman.make_build_base(),
     }
     done = run_demo(environment, "--engine", "docker", timeout=800)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert done.stdout.count("all equal to the in-process ones") == 6
     assert done.stdout.count("none failed") == 4
     assert list((cache / "polyport" / "demo" / "runs").iterdir()) == []
-    assert not [home for home in daemon.values_left(asks.LABEL_HOME_PATH) if Path(home).is_relative_to(cache)]
+    assert not [home for home in podman.values_left(asks.LABEL_HOME_PATH) if Path(home).is_relative_to(cache)]
 
 
 @pytest.mark.slow
