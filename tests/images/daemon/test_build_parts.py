@@ -56,6 +56,15 @@ def test_the_image_has_a_python_of_its_own_first_on_the_path() -> None:
     assert made.text.index("USER 0") < made.text.index("USER 1000:1000")
 
 
+def test_labels_are_in_the_dockerfile_in_one_order() -> None:
+    """Rule: the same folder gives the same bytes. Podman would add them in another order each time."""
+    labels = {"b.c/d-e": "2 $HOME", "a": "1", 'odd "name"': "3"}
+    made = recipe.write(Manifest(("python",), labels=labels), BASE)
+    found = [line for line in made.text.splitlines() if line.startswith("LABEL")]
+    assert [line.partition("=")[0] for line in found] == ["LABEL a", "LABEL b.c/d-e"]
+    assert [made.arguments[line.split("${")[1].rstrip('}"')] for line in found] == ["1", "2 $HOME"]
+
+
 def test_packages_are_installed_offline_in_a_stage_of_their_own() -> None:
     """Rule: no wheel, no index and no password in a layer of the image."""
     made = recipe.write(Manifest(("python",), requirements="r.txt"), BASE, pip="pip-1-py3-none-any.whl")

@@ -108,7 +108,10 @@ class _Maker:
         self._progress(Step("Packing", 0.9))
         text = recipe.write(self._manifest, self._base, pip)
         context.pack(file, parts, {context.DOCKERFILE: text.text})
-        return Order({**self._manifest.labels, BUILT_LABEL: manifest.FILE_NAME}, text.arguments)
+        # Podman adds these in an order that differs each time, so that nothing would be found in its cache: no more of
+        # them than must be.
+        labels = {name: value for name, value in self._manifest.labels.items() if not recipe.is_plain(name)}
+        return Order({**labels, BUILT_LABEL: manifest.FILE_NAME}, text.arguments)
 
 
 class _Follower:

@@ -1,6 +1,7 @@
 """The Dockerfile that an `image.toml` stands for. Pure."""
 
 import json
+import re
 
 import msgspec
 
@@ -45,14 +46,21 @@ def write(manifest: Manifest, base: DaemonImage, pip: str = "") -> Recipe:
     path = next((line[5:] for line in base.environment if line.startswith("PATH=")), environments.SYSTEM_PATH)
     fixed = {"PATH": f"{VENV}/bin:{path}", "VIRTUAL_ENV": VENV, **environments.VARIABLES}
     values = {**fixed, **manifest.environment}
-    arguments = {f"POLYPORT_{number}": value for number, value in enumerate(values.values())}
+    labels = {name: value for name, value in sorted(manifest.labels.items()) if is_plain(name)}
+    chosen = [*values.values(), *labels.values()]
+    arguments = {f"POLYPORT_{number}": value for number, value in enumerate(chosen)}
+    given = [f'"${{{argument}}}"' for argument in arguments]
     lines.append(f"COPY program {PROGRAM}")
     lines += [f"ARG {argument}" for argument in arguments]
-    lines.append(
-        "ENV " + " ".join(f'{name}="${{{argument}}}"' for argument, name in zip(arguments, values, strict=True))
-    )
+    lines.append("ENV " + " ".join(f"{name}={value}" for name, value in zip(values, given, strict=False)))
+    lines += [f"LABEL {name}={value}" for name, value in zip(labels, given[len(values) :], strict=True)]
     lines += [f"WORKDIR {PROGRAM}", f"ENTRYPOINT {json.dumps(manifest.entrypoint)}", "CMD []"]
     return Recipe("\n".join(lines) + "\n", arguments)
+
+
+def is_plain(label: str) -> bool:
+    """Whether a label's name can be in a Dockerfile as it is."""
+    return re.fullmatch(r"[A-Za-z0-9._/-]+", label) is not None
 
 
 def _run(*words: str) -> str:
