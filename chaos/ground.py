@@ -333,11 +333,12 @@ def is_settled(described: dict[str, Any]) -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """A process whose end nobody has asked for yet runs no more."""
-    try:
-        return processes.PROC.joinpath(str(pid), "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
+    """A process whose end nobody has asked for yet runs no more. Its first thread may end before others, and until the
+    last one does the kernel takes connections for it."""
+    with suppress(OSError):
+        stats = [(task / "stat").read_text() for task in processes.PROC.joinpath(str(pid), "task").iterdir()]
+        return len(stats) > 1 or any(stat.rpartition(")")[2].split()[0] not in "ZX" for stat in stats)
+    return False
 
 
 def is_answered(call: Call) -> bool:

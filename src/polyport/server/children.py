@@ -14,9 +14,9 @@ log = logging.getLogger(__name__)
 #: Exit status of a child that cannot work with these settings: starting it again would not help.
 EXIT_USAGE = 78
 #: Seconds before a child that died is started again, by how often it died in short order.
-RESTART_PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
+RESTART_PAUSES = (0.0, 0.0, 0.1, 0.3, 1.0, 2.0, 5.0)
 #: A child that lived for this many seconds has got over its troubles.
-STABLE_AFTER = 30.0
+STABLE_AFTER = 10.0
 
 
 class Child:
