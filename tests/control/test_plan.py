@@ -222,7 +222,8 @@ def check_traffic(before: Endpoint, after: Endpoint, seen: dict[str, Seen]) -> N
 
 
 def check_rollout(before: Endpoint, after: Endpoint, seen: dict[str, Seen]) -> None:
-    """Old instances go only after as many new ones are healthy and have baked; in blue/green all at the very end."""
+    """Old instances go only after as many new ones are healthy and have baked; in blue/green all at the very end. As it
+    begins, those go that are too many: instances that were being replaced, or their successors."""
     state = after.state
     if state.rollout is None:
         return
@@ -231,12 +232,12 @@ def check_rollout(before: Endpoint, after: Endpoint, seen: dict[str, Seen]) -> N
     assert not state.is_resizing
     assert state.rollout.step <= len(state.rollout.shares)
     old, new = state.active.fleets, state.pending.fleets
-    if state.rollout.strategy is not Strategy.ROLLING:
-        assert state.active == before.state.active
+    begins = before.state.rollout is None
+    if begins or state.rollout.strategy is not Strategy.ROLLING:
+        assert begins or state.active == before.state.active
         assert all(len(each.instances) == each.variant.instance_count for each in old)
     left = {row.id for row in plan.instances(before.state.active)} - {row.id for row in plan.instances(state.active)}
-    if left:
-        assert before.state.rollout is not None
+    if left and before.state.rollout is not None:
         assert before.state.rollout.phase is Phase.BAKING
         assert _healthy(plan.instances(before.state.pending), seen) == {
             row.id for row in plan.instances(before.state.pending)
