@@ -77,18 +77,19 @@ class Rollout:
             client.delete_rest(self._sagemaker, names, names)
 
     def _update(self, tally: Tally, chart: Chart, in_the_bake: Callable[[], None]) -> dict[str, Any]:
-        """Draws until the endpoint has settled; its last description."""
+        """Draws until the endpoint has settled and one moment longer, which shows where it ended; its description."""
         config = name_of(chart.new)
         self._sagemaker.update_endpoint(EndpointName=ENDPOINT, EndpointConfigName=config, DeploymentConfig=DEPLOYMENT)
-        begun, canary_at, is_done = time.monotonic(), 0.0, False
+        begun, canary_at, is_done, has_settled = time.monotonic(), 0.0, False, False
         with self._drawing() as show:
             while True:
                 now = time.monotonic()
                 description: dict[str, Any] = self._sagemaker.describe_endpoint(EndpointName=ENDPOINT)
                 chart.add(tally.take())
                 show(chart, f"{now - begun:4.1f} s  {client.describe_status(description)}")
-                if description["EndpointStatus"] in client.SETTLED:
+                if has_settled:
                     return description
+                has_settled = description["EndpointStatus"] in client.SETTLED
                 canary_at = canary_at or (now if chart.share else 0.0)
                 if canary_at and not is_done and now >= canary_at + BAKE / 2:
                     is_done = True
