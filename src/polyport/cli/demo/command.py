@@ -27,14 +27,19 @@ from polyport.errors import UsageError
 
 def run(keep: bool, url: str | None, home: Path | None, engine: str) -> None:
     """See `polyport.cli.demo.demo`."""
+    with telling() as report, tempfile.TemporaryDirectory(prefix="polyport-demo-") as work:
+        if url is None:
+            with_own_server(Path(work), report, keep, engine)
+        else:
+            with_server_at(url, home, Path(work), report, keep, engine)
+
+
+@contextmanager
+def telling() -> Iterator[Report]:
+    """A report to tell a story with. What goes wrong in it is one line and exit status 1; SIGTERM tidies up too."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    report = Report(console.out)
     try:
-        with tempfile.TemporaryDirectory(prefix="polyport-demo-") as work:
-            if url is None:
-                with_own_server(Path(work), report, keep, engine)
-            else:
-                with_server_at(url, home, Path(work), report, keep, engine)
+        yield Report(console.out)
     except (DemoFailed, client.EndpointFailed, ClientError, BotoCoreError) as error:
         console.err.print(f"polyport demo: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
@@ -105,20 +110,14 @@ def tell(story: Story, report: Report, url: str, own: bool, keep: bool) -> None:
 
 def run_update(engine: str) -> None:
     """See `polyport.cli.demo.update`."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    report = Report(console.out)
-    try:
-        with places.own_home(places.cache_folder()) as home:
-            settled = catalog.settle(settings.load({"home": home, "engine": engine}, os.environ))
-            with report.step(f"Build the image {rollout.IMAGE}") as step:
-                alias = f"{client.REGISTRY}/{rollout.IMAGE}:demo"
-                workshop(settled).build(rollout.IMAGE, EXAMPLES / rollout.IMAGE, showing.narrate(step.say), alias)
-            with serving.Server(home, settled.engine, settled.docker_host) as server:
-                serving.point_clients_at(server.wait(), own=True)
-                tell_update(rollout.Rollout(console.out, report, lambda: set_alarm(home)))
-    except (DemoFailed, client.EndpointFailed, ClientError, BotoCoreError) as error:
-        console.err.print(f"polyport demo: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+    with telling() as report, places.own_home(places.cache_folder()) as home:
+        settled = catalog.settle(settings.load({"home": home, "engine": engine}, os.environ))
+        with report.step(f"Build the image {rollout.IMAGE}") as step:
+            alias = f"{client.REGISTRY}/{rollout.IMAGE}:demo"
+            workshop(settled).build(rollout.IMAGE, EXAMPLES / rollout.IMAGE, showing.narrate(step.say), alias)
+        with serving.Server(home, settled.engine, settled.docker_host) as server:
+            serving.point_clients_at(server.wait(), own=True)
+            tell_update(rollout.Rollout(console.out, report, lambda: set_alarm(home)))
 
 
 def tell_update(story: rollout.Rollout) -> None:
