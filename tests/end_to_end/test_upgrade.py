@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -206,8 +206,23 @@ def test_a_newer_server_that_is_killed_while_it_takes_over_changes_nothing(
             wait_for(lambda: answers(sagemaker), "the older control", 30)
             assert server.process
             assert server.process.poll() is None
+            wait_for(lambda pid=process.pid: not orphans_of(server, pid), "what it had started to end", 30)
         succeed().take_over()
     assert caller.failures == []
+
+
+def orphans_of(server: Server, launcher: int) -> list[int]:
+    """Controls of this home that neither server has any more."""
+    kept = {server.process.pid, launcher} if server.process else {launcher}
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            is_ours = any(f'"{server.home}"'.encode() in word for word in words)
+            if b"polyport.server.control" in words and is_ours and parent not in kept:
+                found.append(int(folder.name))
+    return found
 
 
 def test_there_is_somebody_to_replace_or_not(server: Server, tmp_path: Path) -> None:

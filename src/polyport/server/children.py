@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from polyport.errors import UsageError
+from polyport.server import processes
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,10 @@ class Child:
         try:
             # A session of its own: Ctrl-C in the terminal is for the launcher, which stops things in order.
             self.process = await asyncio.create_subprocess_exec(
-                *self._command(), pass_fds=self._keep_open, start_new_session=True
+                *self._command(),
+                env={**os.environ, processes.PARENT: str(os.getpid())},
+                pass_fds=self._keep_open,
+                start_new_session=True,
             )
             if not self._may_run.is_set():
                 # Paused while it was being made.
