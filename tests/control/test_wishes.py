@@ -62,7 +62,7 @@ def test_a_restart_that_does_not_get_healthy_is_rolled_back(run: Run) -> None:
     async def body(plane: Plane) -> None:
         await plane.create(variant(instances=2))
         old = await plane.reaches(Status.IN_SERVICE)
-        plane.machine.scripts["one"] = Script(broken="no space left", exits_after=0)
+        plane.machine.scripts["one"] = Script(broken="no space left")
         plane.pace = 20.0
         await wish(plane, lambda row: wishes.restart(row, 50))
         await plane.passes(Status.ROLLING_BACK)
