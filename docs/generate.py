@@ -241,6 +241,9 @@ def _permissions() -> list[str]:
             reasons = [name for name in example if _is_reason(operation, example, name, need)]
             when = f"`{reasons[0]}` is given" if reasons else ""
             lines.append(f"| `{operation}` | `{need.action}` | `{resource}` | {when} |")
+    for operation in operations.OPERATIONS["cloudwatch"]:
+        for need in permissions.needed(permissions.MONITORING, operation, _OWNER, {}):
+            lines.append(f"| `{operation}` | `{need.action}` | `{need.resource}` | |")
     for operation in operations.OPERATIONS["sts"]:
         if operation == "AssumeRole":
             lines.append(f"| `{operation}` | `{authority.ASSUME_ROLE}` | the role's ARN | by the role's trust policy |")

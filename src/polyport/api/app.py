@@ -95,7 +95,8 @@ class _Exchange:
         self._context = context
         self._parts = parts
         self._entry = entered
-        self._call = dispatch.identify(entered.head, entered.body)
+        self._body = wire.unpacked(entered.head, entered.body)
+        self._call = dispatch.identify(entered.head, self._body or b"")
         self._request_id = request_id
         # What the audit log is told, as far as it is known
         self._caller: Caller | None = None
@@ -147,11 +148,13 @@ class _Exchange:
             raise dispatch.refusal(call, operations.OPERATIONS)
         now = time.time()
         self._caller = caller = entry.identify(context.gate, self._entry, call, now, context.owner.region)
+        if self._body is None:
+            raise ApiError("SerializationException", f"The body is no gzip of {MAX_BODY} bytes at most.")
         found, protocol = operations.find(call), protocols.of(call, self._entry.head)
         if found is None or protocol is None:
             raise dispatch.refusal(call, operations.OPERATIONS)
         function, operation = found
-        self._request = request = protocol.parse(operation, self._entry.head, self._entry.body)
+        self._request = request = protocol.parse(operation, self._entry.head, self._body)
         self._needs = permissions.needed(call.service, call.operation, caller.owner, request)
         circumstances = self._entry.circumstances(now)
         self._explanation = await entry.authorize(context.gate, context.store, caller, self._needs, circumstances)
