@@ -63,7 +63,7 @@ def _values(datum: dict[str, Any], path: str) -> Distribution:
     given = [member for member in ("Value", "Values", "StatisticValues") if datum.get(member) is not None]
     if len(given) != 1:
         raise ApiError(
-            "MissingParameterException" if not given else "InvalidParameterCombinationException",
+            "MissingRequiredParameterException" if not given else "InvalidParameterCombinationException",
             f"The parameter {path} must have exactly one of Value, Values and StatisticValues.",
         )
     values = Distribution()
