@@ -62,6 +62,8 @@ class Context:
     clock: Callable[[], float]
     on_access_change: Callable[[], None] = lambda: None
     circumstances: Circumstances = field(default_factory=Circumstances)
+    #: Whether ``GET /metrics`` needs no signature.
+    metrics_open: bool = False
     #: Why ``EnableNetworkIsolation`` cannot be kept here; empty: it can.
     why_no_network_isolation: Callable[[], str] = lambda: ""
 

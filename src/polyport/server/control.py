@@ -214,6 +214,7 @@ class Control:
             self.metrics,
             api.now,
             self.access.wake,
+            metrics_open=self.settings.metrics_open,
             # An engine that says nothing of it can keep an instance from the network.
             why_no_network_isolation=getattr(self.engine, "why_no_network_isolation", lambda: ""),
         )

@@ -93,11 +93,7 @@ class Metering:
 
     def _busy(self, now: float) -> Iterator[Value]:
         """Calls in flight, of all workers together."""
-        together: dict[tuple[str, str, str, str], int] = {}
-        for calls in self._metrics.busy_at(now):
-            for variant_key, count in calls.items():
-                together[variant_key] = together.get(variant_key, 0) + count
-        for (account, region, endpoint, variant), count in together.items():
+        for (account, region, endpoint, variant), count in self._metrics.in_flight(now).items():
             values = Distribution()
             values.add(float(count))
             key = counted.key(

@@ -65,6 +65,14 @@ class Metrics:
         self._busy = {run: told for run, told in self._busy.items() if now - told[0] < BUSY_FOR}
         return [busy for _, busy in self._busy.values()]
 
+    def in_flight(self, now: float) -> Busy:
+        """Of all workers together."""
+        together: Busy = {}
+        for calls in self.busy_at(now):
+            for key, count in calls.items():
+                together[key] = together.get(key, 0) + count
+        return together
+
     async def add(self, values: Iterable[Value]) -> None:
         """Keep values."""
         await self._do(self._file.add, tuple(values))
