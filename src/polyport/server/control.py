@@ -28,7 +28,7 @@ from polyport.domain.routes import Refused
 from polyport.engines import catalog
 from polyport.engines.contract import Dependent
 from polyport.errors import EngineError, PolyportError, StoreError, UsageError
-from polyport.server import guests, processes, supplies
+from polyport.server import alarming, guests, processes, supplies
 from polyport.server.access import Watcher, is_loopback
 from polyport.server.children import EXIT_USAGE
 from polyport.server.metering import Metering
@@ -224,11 +224,14 @@ class Control:
         )
         server = _Server(config)
         serving = asyncio.create_task(server.serve())
+        evaluating = asyncio.create_task(alarming.run(context))
         stopping = asyncio.create_task(self._stopping.wait())
         # What start-up made stays for good: the collector need not look at it again.
         gc.freeze()
         await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        evaluating.cancel()
+        await asyncio.gather(evaluating, return_exceptions=True)
         server.should_exit = True
         await serving
 

@@ -65,7 +65,7 @@ async def reckon(
     context: Context, queries: list[dict[str, Any]], start: float, end: float
 ) -> list[tuple[str, str, Series]]:
     """Id, label and values of those queries that are to be answered. Raises `ApiError`."""
-    _check(queries)
+    check(queries)
     times = {"StartTime": start, "EndTime": end}
     known: dict[str, Series] = {}
     periods: dict[str, int] = {}
@@ -82,7 +82,8 @@ async def reckon(
     return [one for query in answered for one in _labelled(query, values[query["Id"]], periods, times)]
 
 
-def _check(queries: list[dict[str, Any]]) -> None:
+def check(queries: list[dict[str, Any]]) -> None:
+    """Raises `ApiError` for queries that cannot be answered together."""
     ids = [query["Id"] for query in queries]
     if len(ids) > MOST_QUERIES or len(set(ids)) < len(ids):
         raise ApiError("ValidationError", f"There may be {MOST_QUERIES} queries at most, each with an Id of its own.")
