@@ -4,8 +4,10 @@ import pytest
 
 from gateway.fakes import World, answer, direct, endpoint, instance, invoke, serial, shadow, single, variant
 from polyport.domain.counts import InstanceCounts
+from polyport.domain.distributions import Distribution
 from polyport.gateway import gateway
 from polyport.gateway.calls import course, invocation, refusal
+from polyport.gateway.counting import Times
 
 TARGET = "X_Amzn_SageMaker_Target_Container_Hostname"
 
@@ -158,3 +160,13 @@ def test_an_instance_that_left_counts_to_its_end(world: World) -> None:
     container.receive(answer())
     assert counted(world)["single"].whole.calls == 1
     assert world.gateway.ledger._open == []
+
+
+def test_times_are_in_the_buckets_that_others_know() -> None:
+    """What is counted fast is the same as what is counted elsewhere; nothing is below a microsecond."""
+    times, expected = Times(), Distribution()
+    for seconds in (0.0, 1e-6, 3.3e-6, 0.00123, 0.5, 59.999):
+        times.add(seconds)
+        expected.add(max(1.0, seconds * 1e6))
+    assert times.take() == expected
+    assert times.take() == Distribution()
