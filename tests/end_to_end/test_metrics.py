@@ -1,9 +1,14 @@
 """Metrics of real calls through a real server, by an unmodified client."""
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from support.server import Server, call, create_endpoint, wait_for_status
 
@@ -33,6 +38,23 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+def control_process(server: Server) -> int:
+    assert server.process
+    for task in Path(f"/proc/{server.process.pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if b"polyport.server.control" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+    raise AssertionError("control does not run")
+
+
+def answered(question: Callable[[], float], expected: float) -> bool:
+    """Control may be away."""
+    try:
+        return question() == expected
+    except (BotoCoreError, ClientError):
+        return False
+
+
 def test_every_call_is_counted_once(make_server: Callable[..., Server]) -> None:
     """Calls by a client, Invocations of the variant and of the containers are the same number; a worker that is told to
     end tells its last."""
@@ -49,3 +71,20 @@ def test_every_call_is_counted_once(make_server: Callable[..., Server]) -> None:
     assert total(cloudwatch, "Invocations", **variant, ContainerName="second") == 10
     assert total(cloudwatch, "ModelLatency", "SampleCount", **variant) == 30
     assert total(cloudwatch, "InvocationModelErrors", **variant) == 0
+
+
+def test_what_was_counted_while_control_was_away_is_not_lost(make_server: Callable[..., Server]) -> None:
+    """Workers keep their counts until control says that it has them; what it had it does not count twice."""
+    server = make_server(engine="fake", workers=1).start()
+    create_endpoint(server, "one", {"Image": IMAGE}, mode="Single")
+    wait_for_status(server.client("sagemaker"), "one", "InService")
+    runtime, cloudwatch = server.client("sagemaker-runtime"), server.client("cloudwatch")
+    variant = {"EndpointName": "one", "VariantName": "AllTraffic"}
+    for _ in range(5):
+        call(runtime, "one")
+    until(lambda: total(cloudwatch, "Invocations", **variant) == 5)
+    for _ in range(7):
+        call(runtime, "one")
+    before = control_process(server)
+    os.kill(before, signal.SIGKILL)
+    until(lambda: answered(lambda: total(cloudwatch, "Invocations", **variant), 12))
