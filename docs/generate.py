@@ -23,8 +23,10 @@ from polyport.domain.names import Owner
 from polyport.errors import PolicyError
 from polyport.gateway.callers import guard
 from polyport.gateway.calls import members
+from polyport.telemetry.metrics import table
 
-REFERENCE = Path(__file__).parent / "reference"
+DOCS = Path(__file__).parent
+REFERENCE = DOCS / "reference"
 INTRODUCTION = """\
 Each setting can be given in `polyport.toml` in the home folder, as an environment variable, and some as a flag of
 `polyport serve`. A flag goes before the environment, the environment before the file. In an environment variable, a
@@ -239,6 +241,9 @@ def _permissions() -> list[str]:
             reasons = [name for name in example if _is_reason(operation, example, name, need)]
             when = f"`{reasons[0]}` is given" if reasons else ""
             lines.append(f"| `{operation}` | `{need.action}` | `{resource}` | {when} |")
+    for operation in operations.OPERATIONS["cloudwatch"]:
+        for need in permissions.needed(permissions.MONITORING, operation, _OWNER, {}):
+            lines.append(f"| `{operation}` | `{need.action}` | `{need.resource}` | |")
     for operation in operations.OPERATIONS["sts"]:
         if operation == "AssumeRole":
             lines.append(f"| `{operation}` | `{authority.ASSUME_ROLE}` | the role's ARN | by the role's trust policy |")
@@ -264,6 +269,21 @@ def _is_reason(operation: str, example: dict[str, Any], name: str, need: permiss
     return (need.action, need.resource) not in {(one.action, one.resource) for one in _needs(operation, without)}
 
 
+def metrics_part(text: str) -> str:
+    """docs/observability.md with its table of metrics as the code has it."""
+    before, _, rest = text.partition(METRICS_BEGIN)
+    after = rest.partition(METRICS_END)[2]
+    lines = ["| namespace | metric | unit | dimensions | measured by | what |", "|---|---|---|---|---|---|"]
+    for one in table.METRICS:
+        sets = "; ".join(one.by)
+        lines.append(f"| `{one.namespace}` | `{one.name}` | {one.unit} | {sets} | {one.source} | {one.meaning} |")
+    return f"{before}{METRICS_BEGIN}\n\n" + "\n".join(lines) + f"\n\n{METRICS_END}{after}"
+
+
+METRICS_BEGIN = "<!-- metrics: made from the code by `make docs` -->"
+METRICS_END = "<!-- metrics: end -->"
+#: Pages of which a part is made, by their path below docs.
+PARTS = {"observability.md": metrics_part}
 PAGES = {"settings.md": settings_page, "commands.md": commands_page, "policies.md": policies_page}
 
 
@@ -272,6 +292,9 @@ def main() -> None:
     REFERENCE.mkdir(exist_ok=True)
     for name, page in PAGES.items():
         (REFERENCE / name).write_text(page(), encoding="utf-8")
+    for name, part in PARTS.items():
+        text = (DOCS / name).read_text(encoding="utf-8")
+        (DOCS / name).write_text(part(text), encoding="utf-8")
 
 
 if __name__ == "__main__":

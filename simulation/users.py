@@ -54,6 +54,7 @@ class Users:
             images=nothing,
             artifacts=nothing,
             live=nothing,
+            metrics=nothing,
             clock=clock,
         )
 

@@ -179,6 +179,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "is not copied."
         ),
     ] = 64 * 1024 * 1024
+    metrics_open: Annotated[
+        bool,
+        _doc(
+            "Whether `GET /metrics` (for Prometheus) is answered without a signature, to whoever can reach the server. "
+            "Otherwise it is authorised as `cloudwatch:GetMetricData`."
+        ),
+    ] = False
     server_timing: Annotated[
         bool,
         _doc("Whether answers of invocations tell in a `Server-Timing` header where the time went."),

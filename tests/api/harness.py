@@ -22,6 +22,7 @@ from polyport.domain.endpoints import Deployment, Endpoint, Fleet, InstanceRow, 
 from polyport.domain.instances import Image, ModelSource
 from polyport.errors import ArtifactError, ImageError
 from polyport.telemetry.audit import Record
+from polyport.telemetry.metrics.keeping import Metrics
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 ARN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
@@ -80,6 +81,7 @@ class Plane:
         self.loop = asyncio.new_event_loop()
         self.store = store.Store(store.sqlite_url(database))
         self.images, self.artifacts, self.live = FakeImages(), FakeArtifacts(), FakeLive()
+        self.metrics = Metrics(":memory:")
         self.now = 1_700_000_000.0
         self.clock: Callable[[], float] | None = None
         self.ready = (True, {"status": "ok"})
@@ -93,10 +95,12 @@ class Plane:
             self.images,
             self.artifacts,
             self.live,
+            self.metrics,
             clock=self._tell_time,
         )
         self.application = app.application(self.context, self)
         self.run(self.store.open())
+        self.run(self.metrics.open())
 
     def _tell_time(self) -> float:
         """Every look at the clock is a second later: creation times differ and have an order."""
@@ -111,6 +115,7 @@ class Plane:
 
     def close(self) -> None:
         self.run(self.store.close())
+        self.run(self.metrics.close())
         self.run(self.loop.shutdown_default_executor())
         self.loop.close()
 

@@ -27,7 +27,7 @@ def target(operation):
 
 def test_all_operations_are_served_and_exist():
     """Rule: the tables name operations of the service models."""
-    assert {name: len(table) for name, table in OPERATIONS.items()} == {"sagemaker": 20, "sts": 3}
+    assert {name: len(table) for name, table in OPERATIONS.items()} == {"sagemaker": 20, "sts": 3, "cloudwatch": 11}
     assert all(service.load(name).operation(operation) for name, table in OPERATIONS.items() for operation in table)
 
 
@@ -102,7 +102,7 @@ def test_an_operation_must_be_posted(plane):
         ("dynamodb", "list_tables", {}, "AWS_ENDPOINT_URL_DYNAMODB"),
         ("lambda", "list_functions", {}, "AWS_ENDPOINT_URL_LAMBDA"),
         ("ec2", "describe_instances", {}, "AWS_ENDPOINT_URL_EC2"),
-        ("cloudwatch", "list_metrics", {}, "AWS_ENDPOINT_URL_SAGEMAKER"),
+        ("cloudwatch", "list_dashboards", {}, "of CloudWatch"),
     ],
 )
 def test_calls_of_other_services_are_told_where_they_belong(wire, client, call, arguments, message):

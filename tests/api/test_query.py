@@ -128,7 +128,7 @@ def test_what_is_served_of_a_service_is_listed_with_it(wire, asked):
     error = caught.value.response["Error"]
     assert error["Code"] == "InvalidAction"
     assert "does not serve GetSessionToken of STS. It serves CreateModel" in error["Message"]
-    assert "; GetCallerIdentity, AssumeRole of STS, and InvokeEndpoint" in error["Message"]
+    assert "; GetCallerIdentity, AssumeRole of STS; PutMetricData, ListMetrics," in error["Message"]
     assert "AWS_ENDPOINT_URL_STS" in error["Message"]
 
 

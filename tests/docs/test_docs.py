@@ -23,6 +23,14 @@ def test_a_reference_page_is_what_the_code_says(page: str) -> None:
     assert (ROOT / "docs" / "reference" / page).read_text() == generator().PAGES[page]()
 
 
+@pytest.mark.parametrize("page", sorted(generator().PARTS))
+def test_a_table_in_a_page_is_what_the_code_says(page: str) -> None:
+    """The table of metrics in docs/observability.md is the code's own: `make docs` writes it."""
+    text = (ROOT / "docs" / page).read_text()
+    assert text == generator().PARTS[page](text)
+    assert "`InvocationModelErrors`" in text
+
+
 def test_every_dependency_says_what_it_is_for() -> None:
     """docs/architecture.md has a line for each run-time dependency."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -218,7 +218,7 @@ def test_a_home_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 def test_a_database_from_a_newer_version_is_refused(server: Server) -> None:
     """It is left as it is, and the message says so; nothing is started again and again."""
     server.stop()
-    [database] = server.home.glob("*.db")
+    [database] = server.home.glob("polyport.db")
     with sqlite3.connect(database) as connection:
         [(revision,)] = connection.execute("SELECT version_num FROM alembic_version")
         connection.execute("UPDATE alembic_version SET version_num = 'from-the-future'")

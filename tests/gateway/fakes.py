@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from polyport.domain.access import AccessTable
+from polyport.domain.counts import Counts
 from polyport.domain.routes import (
     Address,
     EndpointRoute,
@@ -182,6 +183,9 @@ class World:
         self.reports: list[tuple[str, str, str]] = []
         self.drained = 0
         self.told: list[Refused] = []
+        self.counts: list[Counts] = []
+        #: Control says at once that it has the counts.
+        self.settles = True
         self.access = access
         self.draws: list[float] = []
         self.gateway = Gateway(
@@ -200,6 +204,7 @@ class World:
             control=self.control,
             report=lambda *about: self.reports.append(about),
             tell=self._hear,
+            count=self._take_counts,
             on_drained=self._count_drained,
             draw=lambda: self.draws.pop(0) if self.draws else 0.0,
         )
@@ -241,6 +246,12 @@ class World:
         pool = FakeBoundedPool(address, self.loop, options) if is_bounded else FakePool(address)
         self.pools[address] = pool
         return pool
+
+    def _take_counts(self, counts: Counts) -> bool:
+        self.counts.append(counts)
+        if self.settles:
+            self.gateway.ledger.settle(counts.number)
+        return True
 
     def _hear(self, refused: Refused) -> bool:
         self.told.append(refused)

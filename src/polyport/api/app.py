@@ -21,10 +21,14 @@ from polyport.aws import dispatch, faults, protocols, render, service, validate,
 from polyport.aws.wire import MAX_BODY, Head, Response
 from polyport.errors import ApiError, DiskFull, StoreError
 from polyport.telemetry.audit import Record
+from polyport.telemetry.metrics import prometheus
 
 #: How headers begin that the gateway adds.
 OURS = b"x-polyport-"
 log = logging.getLogger(__name__)
+
+#: How a look at ``GET /metrics`` is signed and refused.
+SCRAPE = dispatch.Call("monitoring", "rest-json", "", "GET /metrics")
 
 HELP = """Polyport speaks the API of Amazon SageMaker's hosting. Point an AWS client at this address:
 
@@ -57,7 +61,13 @@ def application(context: Context, parts: Parts) -> Starlette:
     for name in operations.OPERATIONS:
         service.load(name)
     front = _Front(context, parts)
-    return Starlette(routes=[Route("/healthz", front.healthz, methods=["GET"]), Route("/{path:path}", front)])
+    return Starlette(
+        routes=[
+            Route("/healthz", front.healthz, methods=["GET"]),
+            Route("/metrics", front.metrics, methods=["GET"]),
+            Route("/{path:path}", front),
+        ]
+    )
 
 
 class _Front:
@@ -72,6 +82,35 @@ class _Front:
         headers = {render.REQUEST_ID.decode(): str(uuid.uuid4())}
         body = msgspec.json.encode(facts)
         return HttpResponse(body, 200 if ready else 503, headers, media_type="application/json")
+
+    async def metrics(self, request: Request) -> HttpResponse:
+        """For Prometheus."""
+        head = _head(request.scope)
+        request_id = head.headers.get(entry.REQUEST_ID) or str(uuid.uuid4())
+        try:
+            if not self._context.metrics_open:
+                await self._admit(_entry(request.scope, head, b""))
+        except ApiError as error:
+            answer = faults.render_fault(error, SCRAPE, request_id)
+            headers = {name.decode(): value.decode() for name, value in answer.headers}
+            return HttpResponse(answer.body, answer.status, headers)
+        metrics, (ready, facts) = self._context.metrics, self._parts.health()
+        gauges = {
+            "polyport_ready": ("Whether every gateway worker serves by the latest table.", float(ready)),
+            "polyport_gateway_workers": ("Gateway workers that are connected.", float(facts.get("workers", 0))),
+        }
+        text = prometheus.render(metrics.totals, metrics.in_flight(time.time()), gauges)
+        return HttpResponse(text, 200, {render.REQUEST_ID.decode(): request_id}, media_type=prometheus.CONTENT_TYPE)
+
+    async def _admit(self, entered: entry.Entry) -> None:
+        """Raises `ApiError` for whom may not read metrics."""
+        context, now = self._context, time.time()
+        caller = entry.identify(context.gate, entered, SCRAPE, now, context.owner.region)
+        needs = permissions.needed(SCRAPE.service, "GetMetricData", caller.owner, {})
+        try:
+            await entry.authorize(context.gate, context.store, caller, needs, entered.circumstances(now))
+        except entry.Denied as denied:
+            raise denied.denial from denied
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -95,7 +134,8 @@ class _Exchange:
         self._context = context
         self._parts = parts
         self._entry = entered
-        self._call = dispatch.identify(entered.head, entered.body)
+        self._body = wire.unpacked(entered.head, entered.body)
+        self._call = dispatch.identify(entered.head, self._body or b"")
         self._request_id = request_id
         # What the audit log is told, as far as it is known
         self._caller: Caller | None = None
@@ -147,11 +187,13 @@ class _Exchange:
             raise dispatch.refusal(call, operations.OPERATIONS)
         now = time.time()
         self._caller = caller = entry.identify(context.gate, self._entry, call, now, context.owner.region)
+        if self._body is None:
+            raise ApiError("SerializationException", f"The body is no gzip of {MAX_BODY} bytes at most.")
         found, protocol = operations.find(call), protocols.of(call, self._entry.head)
         if found is None or protocol is None:
             raise dispatch.refusal(call, operations.OPERATIONS)
         function, operation = found
-        self._request = request = protocol.parse(operation, self._entry.head, self._entry.body)
+        self._request = request = protocol.parse(operation, self._entry.head, self._body)
         self._needs = permissions.needed(call.service, call.operation, caller.owner, request)
         circumstances = self._entry.circumstances(now)
         self._explanation = await entry.authorize(context.gate, context.store, caller, self._needs, circumstances)

@@ -9,6 +9,7 @@ from polyport.access.gate import Gate
 from polyport.domain.instances import ModelSource
 from polyport.domain.names import Owner
 from polyport.store import Store
+from polyport.telemetry.metrics.keeping import Metrics
 
 
 class KnownImage(Protocol):
@@ -57,9 +58,12 @@ class Context:
     images: Images
     artifacts: Artifacts
     live: Live
+    metrics: Metrics
     clock: Callable[[], float]
     on_access_change: Callable[[], None] = lambda: None
     circumstances: Circumstances = field(default_factory=Circumstances)
+    #: Whether ``GET /metrics`` needs no signature.
+    metrics_open: bool = False
     #: Why ``EnableNetworkIsolation`` cannot be kept here; empty: it can.
     why_no_network_isolation: Callable[[], str] = lambda: ""
 

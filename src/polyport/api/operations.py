@@ -7,6 +7,7 @@ from botocore.model import OperationModel
 
 from polyport.api import endpoint_configs, endpoint_policies, endpoints, models, sts, tags
 from polyport.api.context import Context
+from polyport.api.monitoring import alarms, get, put
 from polyport.aws import dispatch
 from polyport.aws.dispatch import Call
 
@@ -41,6 +42,19 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "GetCallerIdentity": sts.get_caller_identity,
         "GetSessionToken": sts.get_session_token,
         "AssumeRole": sts.assume_role,
+    },
+    "cloudwatch": {
+        "PutMetricData": put.put_metric_data,
+        "ListMetrics": put.list_metrics,
+        "GetMetricData": get.get_metric_data,
+        "GetMetricStatistics": get.get_metric_statistics,
+        "PutMetricAlarm": alarms.put_metric_alarm,
+        "DescribeAlarms": alarms.describe_alarms,
+        "DescribeAlarmHistory": alarms.describe_alarm_history,
+        "SetAlarmState": alarms.set_alarm_state,
+        "EnableAlarmActions": alarms.enable_alarm_actions,
+        "DisableAlarmActions": alarms.disable_alarm_actions,
+        "DeleteAlarms": alarms.delete_alarms,
     },
 }
 

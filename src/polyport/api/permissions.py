@@ -19,6 +19,8 @@ Keys = dict[str, str | tuple[str, ...]]
 Request = Mapping[str, Any]
 
 ANY = "*"
+#: CloudWatch's signing name.
+MONITORING = "monitoring"
 #: Which member names the resource, and of which kind it is, by what follows the verb in an operation's name.
 _NAMED = {
     "Model": ("ModelName", "model"),
@@ -43,6 +45,8 @@ class Need(msgspec.Struct, frozen=True):
 
 def needed(service: str, operation: str, owner: Owner, request: Request) -> tuple[Need, ...]:
     """All of them must be granted. None at all: whoever is known may call."""
+    if service == MONITORING:
+        return (Need(f"cloudwatch:{operation}", ANY, is_there=False),)
     if service != CONTROL_PLANE:
         return ()
     find = _SPECIAL.get(operation, _usual)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 from botocore.model import StructureShape
 
-from polyport.aws import dispatch, xml
+from polyport.aws import cbor, dispatch, xml
 from polyport.aws.denials import Denial
 from polyport.aws.dispatch import Call
 from polyport.aws.render import REQUEST_ID
@@ -41,7 +41,18 @@ def internal_failure(request_id: str) -> ApiError:
 def _json(error: ApiError, call: Call, _: str) -> Parts:
     body = {"__type": error.code, _message_member(error, call): error.message, **error.members}
     content_type = f"application/x-amz-json-{call.json_version}"
-    return content_type, {"x-amzn-ErrorType": error.code}, msgspec.json.encode(body)
+    further = {"x-amzn-ErrorType": error.code, **_query_error(error, call)}
+    return content_type, further, msgspec.json.encode(body)
+
+
+def _query_error(error: ApiError, call: Call) -> dict[str, str]:
+    """Services that spoke the query protocol once tell the codes that they had in it: SDKs raise errors by them."""
+    known = dispatch.known_service(call.service)
+    if known is None or "awsQueryCompatible" not in known.model.metadata:
+        return {}
+    shape = known.error_shape(error.code)
+    code = shape.error_code if shape is not None else _QUERY_NAMES.get(error.code, error.code)
+    return {"x-amzn-query-error": f"{code};{'Sender' if error.status < 500 else 'Receiver'}"}
 
 
 def _message_member(error: ApiError, call: Call) -> str:
@@ -88,27 +99,11 @@ def _rest_xml(error: ApiError, call: Call, request_id: str) -> Parts:
     return content_type, {"x-amz-request-id": request_id}, body
 
 
-def _cbor(error: ApiError, _: Call, __: str) -> Parts:
+def _cbor(error: ApiError, call: Call, _: str) -> Parts:
     fields = {"__type": error.code, "message": error.message}
-    body = _cbor_head(0xA0, len(fields)) + b"".join(
-        _cbor_text(name) + _cbor_text(value) for name, value in fields.items()
-    )
-    return "application/cbor", {"smithy-protocol": "rpc-v2-cbor", "x-amzn-ErrorType": error.code}, body
-
-
-def _cbor_text(text: str) -> bytes:
-    raw = text.encode()
-    return _cbor_head(0x60, len(raw)) + raw
-
-
-def _cbor_head(major: int, size: int) -> bytes:
-    """The first bytes of a CBOR item: its major type, and its size in as few bytes as it takes."""
-    if size < 24:
-        return bytes([major | size])
-    for code, length in ((24, 1), (25, 2), (26, 4)):
-        if size < 1 << (8 * length):
-            return bytes([major | code]) + size.to_bytes(length, "big")
-    return bytes([major | 27]) + size.to_bytes(8, "big")
+    body = cbor.encode(fields)
+    further = {"smithy-protocol": "rpc-v2-cbor", "x-amzn-ErrorType": error.code, **_query_error(error, call)}
+    return "application/cbor", further, body
 
 
 def _xml(root: str) -> Parts:

@@ -13,7 +13,7 @@ from polyport.errors import ApiError
 _VERSION = 1
 _CHECKSUM_BYTES = 12
 #: Members that may differ between two pages of one listing.
-_OF_A_PAGE = frozenset({"NextToken", "MaxResults"})
+_OF_A_PAGE = frozenset({"NextToken", "MaxResults", "MaxRecords"})
 
 Scope = str
 """What a listing is of, so that a token of another one is refused: operation, account, region."""

@@ -41,6 +41,15 @@ def parse_json(operation: OperationModel, body: bytes) -> dict[str, Any]:
     return request
 
 
+def read_values(shape: Shape, values: dict[str, Values], unknown: Unknown) -> dict[str, Any]:
+    """The members of a structure from values of JSON, or of CBOR, which has bytes too. ``unknown`` gets the others.
+
+    Raises `ApiError` ``SerializationException``.
+    """
+    members: dict[str, Any] = _structure(shape, values, "", unknown)
+    return members
+
+
 def _decode(body: bytes) -> Values:
     if not body.strip():
         return {}
@@ -106,7 +115,8 @@ def _boolean(_: Shape, value: Values, path: str, __: Unknown) -> bool:
 
 def _integer(shape: Shape, value: Values, path: str, _: Unknown) -> int:
     kind = "an Integer" if shape.type_name == "integer" else "a Long"
-    if not _is_number(value) or int(value) != value:
+    is_endless = isinstance(value, float) and not math.isfinite(value)
+    if not _is_number(value) or is_endless or int(value) != value:
         raise _wrong_type(value, kind, path)
     limit = LIMITS[shape.type_name]
     if not -limit <= value < limit:
@@ -135,6 +145,8 @@ def _timestamp(_: Shape, value: Values, path: str, __: Unknown) -> float:
 
 
 def _blob(_: Shape, value: Values, path: str, __: Unknown) -> bytes:
+    if isinstance(value, bytes):
+        return value
     if not isinstance(value, str):
         raise _wrong_type(value, "a Blob", path)
     try:

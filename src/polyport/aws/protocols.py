@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from botocore.model import OperationModel
 
-from polyport.aws import dispatch, parse, query, render
+from polyport.aws import cbor, dispatch, parse, query, render
 from polyport.aws.dispatch import Call
 from polyport.aws.wire import Head, Response
 
@@ -41,9 +41,18 @@ def _render_query(operation: OperationModel, answer: Mapping[str, Any] | None, r
     return query.render_query(operation, answer, request_id)
 
 
+def _parse_cbor(operation: OperationModel, _: Head, body: bytes) -> dict[str, Any]:
+    return cbor.parse_cbor(operation, body)
+
+
+def _render_cbor(operation: OperationModel, answer: Mapping[str, Any] | None, request_id: str, _: Call) -> Response:
+    return cbor.render_cbor(operation, answer, request_id)
+
+
 #: By botocore's name. A pre-signed query call is a GET.
 PROTOCOLS = {
     "json": Protocol(frozenset({"POST"}), _parse_json, _render_json),
+    "smithy-rpc-v2-cbor": Protocol(frozenset({"POST"}), _parse_cbor, _render_cbor),
     "query": Protocol(frozenset({"GET", "POST"}), _parse_query, _render_query),
 }
 

@@ -1,5 +1,6 @@
 """HTTP parts as plain values: what comes in (`Head`), what goes out (`Response`)."""
 
+import zlib
 from collections.abc import Iterable
 
 import msgspec
@@ -37,3 +38,18 @@ def head_of(method: str, path: str, query: str, raw_headers: RawHeaders) -> Head
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1").strip()
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return Head(method, path, query, headers)
+
+
+def unpacked(head: Head, body: bytes) -> bytes | None:
+    """The body as it was before the client packed it with gzip, as SDKs do with large PutMetricData calls.
+
+    ``None``: it is no gzip, not whole, or longer than `MAX_BODY` when unpacked.
+    """
+    if head.headers.get("content-encoding", "").lower() != "gzip":
+        return body
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        plain = unpacker.decompress(body, MAX_BODY)
+    except zlib.error:
+        return None
+    return plain if unpacker.eof else None

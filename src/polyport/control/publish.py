@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import msgspec
 
 from polyport.control import routes
 from polyport.domain.access import CLOSED, AccessTable
+from polyport.domain.counts import Counted, Counts
 from polyport.domain.routes import (
     Acknowledge,
     EndpointRoute,
+    FromControl,
     FromWorker,
     Hello,
     Publish,
@@ -53,6 +56,11 @@ class Worker:
         self.writer.write(frame)
         self.owes = True
 
+    def settle(self, number: int) -> None:
+        """Its counts of that number are kept."""
+        if not self.writer.is_closing():
+            self.writer.write(_frame(Counted(number)))
+
     def take(self, message: Acknowledge, latest: int) -> None:
         """It serves by that table."""
         self.acknowledged = max(self.acknowledged, message.version)
@@ -83,6 +91,8 @@ class Publisher:
         self._on_unreachable = on_unreachable
         #: Told of the invocations that workers refused.
         self.on_refused: Callable[[Refused], None] = lambda _: None
+        #: Told of what workers counted; calls the second argument once that is kept.
+        self.on_counts: Callable[[Counts, Callable[[], None]], None] = lambda _, settle: settle()
         # Versions must grow across restarts, also when the database was put back to an older state.
         self._first_version = self._version = int(clock() * 1000)
         self._access = CLOSED
@@ -135,8 +145,7 @@ class Publisher:
             endpoints=tuple(self._routes.values()),
             unavailable=tuple(self._unavailable.values()),
         )
-        body = msgspec.msgpack.encode(Publish(table))
-        self._frame = len(body).to_bytes(PREFIX, "big") + body
+        self._frame = _frame(Publish(table))
         for worker in self._workers:
             if worker.writer.transport.get_write_buffer_size() > MAX_BACKLOG:
                 log.warning("%r does not read and is cut off", worker)
@@ -275,6 +284,8 @@ class Publisher:
             self._on_unreachable(message)
         elif isinstance(message, Refused):
             self.on_refused(message)
+        elif isinstance(message, Counts):
+            self.on_counts(message, partial(worker.settle, message.number))
         else:
             raise ValueError("a worker says hello once")
 
@@ -286,6 +297,11 @@ class Publisher:
         self._dirty = True
         if self._frame is not None:
             self.flush()
+
+
+def _frame(message: FromControl) -> bytes:
+    body = msgspec.msgpack.encode(message)
+    return len(body).to_bytes(PREFIX, "big") + body
 
 
 def _set(entries: dict[str, Any], key: str, value: Any | None) -> None:

@@ -3,6 +3,7 @@
 import msgspec
 
 from polyport.domain.access import AccessTable
+from polyport.domain.counts import Counted, Counts
 
 
 class Address(msgspec.Struct, frozen=True, array_like=True):
@@ -106,5 +107,5 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     lost: int = 0
 
 
-FromControl = Publish
-FromWorker = Hello | Acknowledge | Unreachable | Refused
+FromControl = Publish | Counted
+FromWorker = Hello | Acknowledge | Unreachable | Refused | Counts

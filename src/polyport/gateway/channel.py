@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import msgspec
 
+from polyport.domain.counts import Counted, Counts
 from polyport.domain.routes import (
     Acknowledge,
     FromControl,
@@ -46,6 +47,9 @@ class Channel:
         self._worker = worker
         self._take = take
         self._draining = draining
+        #: Control has the counts of that number; there is a new connection to control.
+        self.on_counted: Callable[[int], None] = lambda _: None
+        self.on_connected: Callable[[], None] = lambda: None
         self._writer: asyncio.StreamWriter | None = None
         self._version: int | None = None
 
@@ -73,6 +77,12 @@ class Channel:
         self._send(refused)
         return True
 
+    def count(self, counts: Counts) -> bool:
+        """Calls were counted. False: control is away; it is asked again when it is back."""
+        is_there = self._writer is not None and not self._writer.is_closing()
+        self._send(counts)
+        return is_there
+
     def report(self, instance: str, hostname: str, reason: str) -> None:
         """A container does not answer."""
         self._send(Unreachable(instance, hostname, reason))
@@ -81,6 +91,7 @@ class Channel:
         self._writer = writer
         try:
             self._send(Hello(self._worker, os.getpid()))
+            self.on_connected()
             while True:
                 length = int.from_bytes(await reader.readexactly(PREFIX), "big")
                 if length > MAX_FRAME:
@@ -101,7 +112,10 @@ class Channel:
             # end, are not msgspec's own errors.
             log.warning("control sent what this worker does not understand: %s", error)
             return
-        self._publish(message)
+        if isinstance(message, Counted):
+            self.on_counted(message.number)
+        else:
+            self._publish(message)
 
     def _publish(self, message: Publish) -> None:
         try:

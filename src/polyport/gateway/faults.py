@@ -21,6 +21,10 @@ STATUS_LINES = {
 CONSOLES = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
 
 
+#: The code of what is wrong with a container.
+MODEL_ERROR = "ModelError"
+
+
 def status_line(status: int) -> bytes:
     """``HTTP/1.1 200 OK`` and the line end; a status that nobody has named gets no phrase."""
     return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
@@ -258,7 +262,7 @@ def _model_error(place: Place, message: str, code: str, status: int, original: s
         f"in account {place.account} for more information."
     )
     return ApiError(
-        "ModelError",
+        MODEL_ERROR,
         f"{message}. {see}",
         424,
         ErrorCode=code,

@@ -4,13 +4,14 @@ import asyncio
 import random
 from collections.abc import Callable
 from hashlib import sha256
-from time import monotonic
+from time import monotonic, time
 from typing import Any, cast
 
 from polyport.access.keyring import Known
 from polyport.aws import claims, denials
 from polyport.aws.denials import Denial
 from polyport.domain.access import AccessTable
+from polyport.domain.counts import Counts
 from polyport.domain.names import Owner
 from polyport.domain.routes import Address, Refused, RouteTable
 from polyport.errors import ApiError
@@ -34,6 +35,7 @@ from polyport.gateway.clock import Clock
 from polyport.gateway.containers import routes
 from polyport.gateway.containers.bounded import BoundedPool
 from polyport.gateway.containers.upstream import Pool
+from polyport.gateway.counting import Ledger
 from polyport.gateway.deadlines import Lane, Loop
 from polyport.gateway.options import Options
 from polyport.gateway.shadows.shadows import Shadows
@@ -62,6 +64,7 @@ class Gateway:
         control: Pool,
         report: Report = lambda *_: None,
         tell: Callable[[Refused], bool] = lambda _: True,
+        count: Callable[[Counts], bool] = lambda _: True,
         on_drained: Callable[[], object] = lambda: None,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -83,6 +86,7 @@ class Gateway:
         self.forwards: Lane[Forward] = Lane(loop, options.invocation_timeout, Forward.expire)
         self.shadows = Shadows(self, options.shadow_max_calls, options.shadow_max_bytes)
         self.access_log = access_log.Log(options.access_log) if options.access_log else None
+        self.ledger = Ledger(count)
         self.index = routes.empty()
         #: No new connections, no further requests: the process is about to end.
         self.is_draining = False
@@ -259,6 +263,7 @@ class Gateway:
         self.control.sweep()
         self.shadows.sweep()
         self._refusals.flush()
+        self.ledger.gather(self.index, time())
         if self.access_log is not None:
             self.access_log.flush()
 

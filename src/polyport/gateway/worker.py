@@ -62,8 +62,11 @@ class Worker:
             control=unix_pool(loop, options.control),
             report=self._channel.report,
             tell=self._channel.tell,
+            count=self._channel.count,
             on_drained=self._channel.acknowledge,
         )
+        self._channel.on_counted = self.gateway.ledger.settle
+        self._channel.on_connected = self.gateway.ledger.repeat
         self.gateway.on_idle = self._idle.set
         self.gateway.most_connections = most_connections(options.max_connections, options.shadow_max_calls)
 
@@ -86,6 +89,8 @@ class Worker:
         try:
             await self._stopping.wait()
             await self._drain()
+            # While there is somebody to tell.
+            self.gateway.sweep()
         finally:
             for task in tasks:
                 task.cancel()

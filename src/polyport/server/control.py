@@ -28,14 +28,16 @@ from polyport.domain.routes import Refused
 from polyport.engines import catalog
 from polyport.engines.contract import Dependent
 from polyport.errors import EngineError, PolyportError, StoreError, UsageError
-from polyport.server import guests, processes, supplies
+from polyport.server import alarming, guests, processes, supplies
 from polyport.server.access import Watcher, is_loopback
 from polyport.server.children import EXIT_USAGE
+from polyport.server.metering import Metering
 from polyport.server.sockets import sockets
 from polyport.server.workers import Siblings
 from polyport.settings import Settings, from_json
 from polyport.store import Store, sqlite_url
 from polyport.telemetry.audit import AuditLog, Record
+from polyport.telemetry.metrics import keeping
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +90,10 @@ class Control:
         self.access = Watcher(self.store, self.vault, settings, self._take_access)
         self.gate = Gate()
         self.audit = _audit_log(settings)
+        self.metrics = keeping.Metrics(settings.home / keeping.FILE_NAME)
+        self.metering = Metering(self.metrics, self.reconciler.view, self.engine)
         self.reconciler.publisher.on_refused = self._note_refusals
+        self.reconciler.publisher.on_counts = self.metering.take
         self._stopping = asyncio.Event()
         self._is_leaving = False
 
@@ -121,11 +126,13 @@ class Control:
         unsubscribe = self.store.subscribe(self.reconciler.wake)
         tasks: list[asyncio.Task[None]] = []
         try:
+            await self.metering.open()
             # Before anything is published: gateways serve by their first table.
             await self._load_access()
             if self.audit is not None:
                 self.audit.open()
             tasks = [asyncio.create_task(self._keep_house()), asyncio.create_task(self.access.run())]
+            tasks.append(asyncio.create_task(self.metering.run()))
             await self.reconciler.start()
             meeting = sockets(self.settings.home)
             publisher = self.reconciler.publisher
@@ -147,6 +154,7 @@ class Control:
             await self.supplies.close()
             await self.cache.close()
             await self.store.close()
+            await self.metrics.close()
             if self.audit is not None:
                 self.audit.close()
 
@@ -203,8 +211,10 @@ class Control:
             images,
             artifacts,
             self.reconciler.view,
+            self.metrics,
             api.now,
             self.access.wake,
+            metrics_open=self.settings.metrics_open,
             # An engine that says nothing of it can keep an instance from the network.
             why_no_network_isolation=getattr(self.engine, "why_no_network_isolation", lambda: ""),
         )
@@ -214,11 +224,14 @@ class Control:
         )
         server = _Server(config)
         serving = asyncio.create_task(server.serve())
+        evaluating = asyncio.create_task(alarming.run(context))
         stopping = asyncio.create_task(self._stopping.wait())
         # What start-up made stays for good: the collector need not look at it again.
         gc.freeze()
         await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        evaluating.cancel()
+        await asyncio.gather(evaluating, return_exceptions=True)
         server.should_exit = True
         await serving
 

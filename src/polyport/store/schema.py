@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 #: The newest revision in `migrations/versions`.
-HEAD = "0003"
+HEAD = "0004"
 
 metadata = sa.MetaData()
 
@@ -122,4 +122,23 @@ alarms = sa.Table(
     sa.Column("name", sa.String(255), primary_key=True),
     sa.Column("state", sa.String(32), nullable=False),
     sa.Column("changed_at", sa.Double, nullable=False),
+    # PutMetricAlarm's request as JSON; empty: it is set by hand alone.
+    sa.Column("definition", sa.Text, nullable=False, server_default=""),
+    sa.Column("configured_at", sa.Double, nullable=False, server_default="0"),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("reason_data", sa.Text, nullable=False, server_default=""),
+)
+
+alarm_history = sa.Table(
+    "alarm_history",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("account", sa.String(12), nullable=False),
+    sa.Column("region", sa.String(32), nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("summary", sa.Text, nullable=False),
+    sa.Column("data", sa.Text, nullable=False),
+    sa.Index("alarm_history_by_time", "account", "region", "at"),
 )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from polyport.gateway.clients.exchange import Client
     from polyport.gateway.clients.request import Request
     from polyport.gateway.containers.upstream import Upstream
+    from polyport.gateway.counting import Cell, Cells
     from polyport.gateway.deadlines import Lane
     from polyport.gateway.gateway import Gateway
 
@@ -42,6 +43,7 @@ class Course:
         "_done",
         "_endpoint",
         "_extra",
+        "_first",
         "_gateway",
         "_inflow",
         "_instance",
@@ -80,6 +82,8 @@ class Course:
         # Where the time goes (seconds, monotonic): since the call began, and since the stage's request was sent
         self._began = monotonic()
         self._sent = 0.0
+        #: When the first byte of the answer went to the client.
+        self._first = 0.0
         #: The stages that are over, and how long each took.
         self._took: list[tuple[routes.Container, float]] = []
         # What the container whose turn it is gets
@@ -142,6 +146,8 @@ class Course:
 
     def abandon(self) -> None:
         """The client is gone: closing the connection tells the container."""
+        if not self._done:
+            self._cells().count(self._stages, self._position, (), 0.0, 0.0, 0.0)
         self._leave()
 
     def stalled(self) -> None:
@@ -226,7 +232,7 @@ class Course:
 
     def _timing_line(self) -> bytes:
         """Where the time went. Ends the time of the stage whose turn it is."""
-        now = monotonic()
+        now = self._first = monotonic()
         if self._sent:
             self._took.append((self._stage, now - self._sent))
             self._sent = 0.0
@@ -242,11 +248,29 @@ class Course:
         client = self._client
         self.failure = error.code
         lines = b"" if self._begun else self._timing_line()
+        self._count_failure(error, container)
         self._leave()
         if self._begun:
             self._interrupt(reason, label)
         else:
             client.fail(error, lines)
+
+    # What is counted
+
+    def _cells(self) -> Cells:
+        instance = self._instance
+        return instance.cells or self._gateway.ledger.open(self._endpoint, self._variant, instance)
+
+    def _count(self, ended: float) -> Cell:
+        """The call came to its end at that time, well or badly."""
+        return self._cells().count(self._stages, self._position, self._took, self._began, self._first, ended)
+
+    def _count_failure(self, error: ApiError, container: routes.Container | None) -> None:
+        self._count(monotonic() if self._begun else self._first)
+        if error.code == faults.MODEL_ERROR:
+            before = container is not None and container is not self._stage
+            status = int(str(error.members["OriginalStatusCode"]))
+            self._cells().fail(self._stages[self._position - before], status)
 
     def _interrupt(self, reason: faults.Interruption, label: str) -> None:  # noqa: ARG002  streams tell
         """The answer cannot be ended; a client must not take the part for the whole."""

@@ -34,6 +34,8 @@ class Invocation(Course):
     def start(self) -> None:
         """Set out."""
         self._instance.outstanding += 1
+        if self._instance.cells is None:
+            self._cells()
         self._lane.add(self)
         request = self._request
         if not request.is_whole:
@@ -132,9 +134,11 @@ class Invocation(Course):
             parts = headers.chunked(parts, is_last=ended)
         self._client.write(b"".join((*head, *parts)))
         if ended:
-            self._finish()
+            self._finish(is_at_once=bool(head))
 
-    def _finish(self) -> None:
+    def _finish(self, *, is_at_once: bool) -> None:
+        """``is_at_once``: the answer went to the client in one piece."""
+        self._count(self._first if is_at_once else monotonic())
         client = self._client
         self._leave()
         client.finish()

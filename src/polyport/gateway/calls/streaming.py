@@ -12,7 +12,10 @@ from polyport.gateway.calls import headers
 from polyport.gateway.calls.invocation import Invocation
 
 if TYPE_CHECKING:
+    from polyport.errors import ApiError
+    from polyport.gateway.containers import routes
     from polyport.gateway.containers.upstream import Upstream
+    from polyport.gateway.counting import Cell
 
 #: Bytes of payload that SDKs take in one frame.
 MAX_PAYLOAD = 16 * 1024 * 1024
@@ -57,7 +60,22 @@ class StreamedInvocation(Invocation):
         self._begun = True
         self._write(head, frames, is_last=upstream.ended)
         if upstream.ended:
-            self._finish()
+            self._finish(is_at_once=bool(head))
+
+    def _count(self, ended: float) -> Cell:
+        cell = super()._count(ended)
+        cell.streams += 1
+        if self._begun:
+            model = sum(seconds for _, seconds in self._took)
+            whole = self._first - self._began
+            cell.first.add(whole)
+            cell.first_model.add(model)
+            cell.first_overhead.add(whole - model)
+        return cell
+
+    def _count_failure(self, error: ApiError, container: routes.Container | None) -> None:
+        super()._count_failure(error, container)
+        self._cells().of_call(self._stages[0]).broken_streams += self._begun
 
     def _framing(self, length: bytes | None) -> bytes:  # noqa: ARG002  frames are not as long as what is in them
         return super()._framing(None)

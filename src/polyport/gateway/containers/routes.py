@@ -4,9 +4,12 @@ A table is built beside the old one and takes its place whole. Instances that ar
 their counts of calls in flight go on, and so do their open connections.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from polyport.domain.access import CLOSED
@@ -15,6 +18,9 @@ from polyport.domain.routes import Address, EndpointRoute, InstanceRoute, RouteT
 from polyport.gateway.calls import sessions, timing
 from polyport.gateway.containers import choice
 from polyport.gateway.containers.upstream import Pool
+
+if TYPE_CHECKING:
+    from polyport.gateway.counting import Cells
 
 #: Seconds for which an instance that refused a connection is chosen only when there is no other.
 AVOIDED_FOR = 1.0
@@ -48,7 +54,7 @@ class Container:
 class Instance:
     """One instance as this worker sees it."""
 
-    __slots__ = ("avoid_until", "containers", "id", "is_retired", "outstanding", "route")
+    __slots__ = ("avoid_until", "cells", "containers", "id", "is_retired", "outstanding", "route")
 
     def __init__(self, route: InstanceRoute, containers: tuple[Container, ...]) -> None:
         self.id = route.id
@@ -59,6 +65,8 @@ class Instance:
         #: It is in the table no more.
         self.is_retired = False
         self.avoid_until = 0.0
+        #: Where its calls are counted, from the first on.
+        self.cells: Cells | None = None
 
     def __repr__(self) -> str:
         return f"<Instance {self.id} outstanding={self.outstanding} retired={self.is_retired}>"
