@@ -9,6 +9,8 @@ from polyport.access.gate import Gate
 from polyport.domain.instances import ModelSource
 from polyport.domain.names import Owner
 from polyport.store import Store
+from polyport.telemetry.logs import shelf
+from polyport.telemetry.logs.shelf import Shelf
 
 
 class KnownImage(Protocol):
@@ -62,6 +64,8 @@ class Context:
     circumstances: Circumstances = field(default_factory=Circumstances)
     #: Why ``EnableNetworkIsolation`` cannot be kept here; empty: it can.
     why_no_network_isolation: Callable[[], str] = lambda: ""
+    #: What containers printed.
+    logs: Shelf = field(default_factory=shelf.nowhere)
 
     @property
     def owner(self) -> Owner:

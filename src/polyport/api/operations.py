@@ -5,7 +5,16 @@ from typing import Any
 
 from botocore.model import OperationModel
 
-from polyport.api import endpoint_configs, endpoint_policies, endpoints, models, sts, tags
+from polyport.api import (
+    endpoint_configs,
+    endpoint_policies,
+    endpoints,
+    log_events,
+    log_groups,
+    models,
+    sts,
+    tags,
+)
 from polyport.api.context import Context
 from polyport.aws import dispatch
 from polyport.aws.dispatch import Call
@@ -41,6 +50,15 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "GetCallerIdentity": sts.get_caller_identity,
         "GetSessionToken": sts.get_session_token,
         "AssumeRole": sts.assume_role,
+    },
+    "logs": {
+        "DescribeLogGroups": log_groups.describe_log_groups,
+        "DescribeLogStreams": log_groups.describe_log_streams,
+        "GetLogEvents": log_events.get_log_events,
+        "FilterLogEvents": log_events.filter_log_events,
+        "PutRetentionPolicy": log_groups.put_retention_policy,
+        "DeleteRetentionPolicy": log_groups.delete_retention_policy,
+        "DeleteLogGroup": log_groups.delete_log_group,
     },
 }
 

@@ -36,6 +36,7 @@ from polyport.server.workers import Siblings
 from polyport.settings import Settings, from_json
 from polyport.store import Store, sqlite_url
 from polyport.telemetry.audit import AuditLog, Record
+from polyport.telemetry.logs.shelf import Shelf
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ class Control:
         self.access = Watcher(self.store, self.vault, settings, self._take_access)
         self.gate = Gate()
         self.audit = _audit_log(settings)
+        self.logs = Shelf(settings.home / "logs")
         self.reconciler.publisher.on_refused = self._note_refusals
         self._stopping = asyncio.Event()
         self._is_leaving = False
@@ -207,6 +209,7 @@ class Control:
             self.access.wake,
             # An engine that says nothing of it can keep an instance from the network.
             why_no_network_isolation=getattr(self.engine, "why_no_network_isolation", lambda: ""),
+            logs=self.logs,
         )
         application = api.application(context, self)
         config = uvicorn.Config(

@@ -1,4 +1,4 @@
-"""Where logs are: ``logs/ACCOUNT/REGION/ENDPOINT/VARIANT/INSTANCE/CONTAINER.log``, older parts ``CONTAINER.log.1`` ..."""
+"""Where logs are: ``logs/ACCOUNT/REGION/ENDPOINT/VARIANT/INSTANCE/CONTAINER.log``, then ``CONTAINER.log.1`` ..."""
 
 import re
 from pathlib import Path
