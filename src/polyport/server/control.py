@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from polyport.server.workers import Siblings
 from polyport.settings import Settings, from_json
 from polyport.store import Store, sqlite_url
 from polyport.telemetry.audit import AuditLog, Record
+from polyport.telemetry.logs import retention
 from polyport.telemetry.logs.shelf import Shelf
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,8 @@ log = logging.getLogger(__name__)
 STOP_MARGIN = 5.0
 #: Seconds between two looks for what nothing needs any more.
 HOUSEKEEPING_INTERVAL = 3600.0
+#: Seconds between two looks at the age and the size of the logs.
+RETENTION_INTERVAL = 60.0
 
 
 class Control:
@@ -89,7 +93,7 @@ class Control:
         self.access = Watcher(self.store, self.vault, settings, self._take_access)
         self.gate = Gate()
         self.audit = _audit_log(settings)
-        self.logs = Shelf(settings.home / "logs")
+        self.logs = Shelf(settings.home / "logs", settings.log_retention_days)
         self.reconciler.publisher.on_refused = self._note_refusals
         self._stopping = asyncio.Event()
         self._is_leaving = False
@@ -127,7 +131,11 @@ class Control:
             await self._load_access()
             if self.audit is not None:
                 self.audit.open()
-            tasks = [asyncio.create_task(self._keep_house()), asyncio.create_task(self.access.run())]
+            tasks = [
+                asyncio.create_task(self._keep_house()),
+                asyncio.create_task(self._keep_logs()),
+                asyncio.create_task(self.access.run()),
+            ]
             await self.reconciler.start()
             meeting = sockets(self.settings.home)
             publisher = self.reconciler.publisher
@@ -194,6 +202,18 @@ class Control:
             except PolyportError as error:
                 log.warning("unused images could not be dropped: %s", error)
             await asyncio.sleep(HOUSEKEEPING_INTERVAL)
+
+    async def _keep_logs(self) -> None:
+        """Remove the output of containers that is too old or too much."""
+        while True:
+            most = self.settings.log_total_bytes
+            try:
+                removed = await asyncio.to_thread(retention.enforce, self.logs, time.time(), most)
+                if removed:
+                    log.info("removed %d log files by retention", removed)
+            except OSError as error:
+                log.warning("old logs could not be removed: %s", error)
+            await asyncio.sleep(RETENTION_INTERVAL)
 
     async def _serve(self, path: str) -> None:
         images, artifacts = self.supplies.images, self.supplies.artifacts

@@ -62,7 +62,7 @@ class Shelf:
         if folder is None:
             return None
         about = read_about(folder)
-        logs = list(_logs(folder))
+        logs = list(logs_of(folder))
         size = sum(status.st_size for path in logs for status in _statuses(path))
         created = about.created_at or min((start for path in logs if (start := _begun(path))), default=0.0)
         created = created or folder.stat().st_mtime
@@ -71,7 +71,7 @@ class Shelf:
     def streams(self, folder: Path) -> dict[str, Path]:
         """The newest files of a group's logs by the names of their streams, sorted."""
         found = {}
-        for path in _logs(folder):
+        for path in logs_of(folder):
             instance = path.parent
             name = f"{instance.parent.name}/{instance.name}"
             alone = path.name == places.PRIMARY + places.SUFFIX and len(_names(instance)) == 1
@@ -171,7 +171,8 @@ def _statuses(path: Path) -> Iterator[os.stat_result]:
                 yield entry.stat()
 
 
-def _logs(folder: Path) -> Iterator[Path]:
+def logs_of(folder: Path) -> Iterator[Path]:
+    """The newest files of a group's logs."""
     for instance in _instances(folder):
         for name in _names(instance):
             yield instance / name
