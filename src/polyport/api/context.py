@@ -64,6 +64,8 @@ class Context:
     circumstances: Circumstances = field(default_factory=Circumstances)
     #: Why ``EnableNetworkIsolation`` cannot be kept here; empty: it can.
     why_no_network_isolation: Callable[[], str] = lambda: ""
+    #: The server ends: answers that go on for long end too.
+    is_stopping: Callable[[], bool] = lambda: False
     #: What containers printed.
     logs: Shelf = field(default_factory=shelf.nowhere)
 

@@ -229,6 +229,7 @@ class Control:
             self.access.wake,
             # An engine that says nothing of it can keep an instance from the network.
             why_no_network_isolation=getattr(self.engine, "why_no_network_isolation", lambda: ""),
+            is_stopping=self._stopping.is_set,
             logs=self.logs,
         )
         application = api.application(context, self)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from polyport.engines import logs
-from polyport.telemetry.logs import parts
+from polyport.telemetry.logs import parts, places
 from polyport.telemetry.logs.records import Event, Position, Span
 from telemetry.logs.written import events, record, write
 
@@ -128,3 +128,14 @@ def test_no_log_has_no_events(tmp_path: Path) -> None:
     """Rule: a log that is not there is an empty one."""
     with parts.Log(tmp_path / "none.log") as log:
         assert (list(log.forward()), list(log.backward()), log.size) == ([], [], 0)
+
+
+def test_nothing_is_missed_in_the_midst_of_a_rotation(tmp_path: Path) -> None:
+    """Rule: whichever file has just been renamed to make room, those before and after it are read."""
+    for hole in range(4):
+        path = tmp_path / str(hole) / "a.log"
+        write(path, *numbered(200), max_bytes=2000, keep=50)
+        files = len(list(path.parent.iterdir()))
+        for number in range(files - 1, hole - 1, -1):
+            (places.rotated(path, number) if number else path).replace(places.rotated(path, number + 1))
+        assert texts(events(path)) == [text for _, text in numbered(200)]

@@ -180,21 +180,22 @@ def _apart(block: Span | None, span: Span) -> bool:
 
 
 def _open(path: Path) -> list[Part]:
-    """All parts, oldest first. Opened newest first: one that is rotated meanwhile is met twice, none is missed."""
+    """All parts, oldest first. Opened newest first, as they move: one that is rotated meanwhile is met twice, none is
+    missed. While they are renamed one number is missing, never two."""
     found: list[Part] = []
-    number = 0
-    while number < _MOST_FILES:
+    missing = 0
+    for number in range(_MOST_FILES):
         try:
             fd = os.open(places.rotated(path, number) if number else path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            if number:
+            missing += 1
+            if missing == 2:
                 break
-            number += 1
             continue
+        missing = 0
         part = Part(fd, is_newest=number == 0)
         if any(part.inode == other.inode for other in found) or not part.size:
             os.close(fd)
         else:
             found.append(part)
-        number += 1
     return found[::-1]

@@ -43,6 +43,8 @@ class Shelf:
         self.root = root
         self.index = Index()
         self.retention_days = retention_days
+        #: Live Tail sessions.
+        self.sessions = 0
 
     def names(self, owner: Owner) -> list[str]:
         """Of all groups, sorted."""
