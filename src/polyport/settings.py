@@ -354,6 +354,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         10 * 1024 * 1024
     )
     log_files: Annotated[Count, _doc("How many rotated log files are kept per container.")] = 5
+    log_retention_days: Annotated[
+        CountOrOff,
+        _doc(
+            "How long the output of containers is kept, in days, in log groups without a retention policy of their own "
+            "(`PutRetentionPolicy`). 0: as long as there is room."
+        ),
+    ] = 0
+    log_total_bytes: Annotated[
+        CountOrOff,
+        _doc(
+            "The bytes that the logs of all containers may take together, also of those that are gone: beyond it the "
+            "oldest files go, but none that is written to. 0: no limit."
+        ),
+    ] = 0
 
     @property
     def buckets(self) -> Path:

@@ -22,6 +22,7 @@ from polyport.domain.endpoints import Deployment, Endpoint, Fleet, InstanceRow, 
 from polyport.domain.instances import Image, ModelSource
 from polyport.errors import ArtifactError, ImageError
 from polyport.telemetry.audit import Record
+from polyport.telemetry.logs.shelf import Shelf
 from polyport.telemetry.metrics.keeping import Metrics
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -97,6 +98,7 @@ class Plane:
             self.live,
             self.metrics,
             clock=self._tell_time,
+            logs=Shelf(database.parent / "logs"),
         )
         self.application = app.application(self.context, self)
         self.run(self.store.open())

@@ -1,9 +1,12 @@
 """The ASGI application: AWS calls for any service, `/healthz`, and a word for whoever comes with a browser."""
 
+import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
 import uuid
+from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 import msgspec
@@ -124,7 +127,10 @@ class _Front:
             except ClientDisconnect:
                 return
             answer = await _Exchange(self._context, self._parts, _entry(scope, head, body), request_id).answer()
-        await _send(answer, send, bodyless=head.method == "HEAD")
+        if answer.stream is not None:
+            await _send_stream(answer, answer.stream, receive, send)
+        else:
+            await _send(answer, send, bodyless=head.method == "HEAD")
 
 
 class _Exchange:
@@ -246,6 +252,31 @@ def _help(head: Head, request_id: str) -> Response:
     url = f"http://{head.headers.get('host', '127.0.0.1:7070')}"
     headers = ((b"Content-Type", b"text/plain; charset=utf-8"), (render.REQUEST_ID, request_id.encode()))
     return Response(200, headers, HELP.format(url=url).encode())
+
+
+async def _send_stream(answer: Response, stream: AsyncGenerator[bytes, None], receive: Receive, send: Send) -> None:
+    """Bit by bit, for as long as the client listens."""
+
+    async def tell() -> None:
+        await send({"type": "http.response.start", "status": answer.status, "headers": list(answer.headers)})
+        await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+        async with contextlib.aclosing(stream):
+            async for part in stream:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def listen() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    telling, listening = asyncio.create_task(tell()), asyncio.create_task(listen())
+    await asyncio.wait([telling, listening], return_when=asyncio.FIRST_COMPLETED)
+    for task in (telling, listening):
+        task.cancel()
+    ended = await asyncio.gather(telling, listening, return_exceptions=True)
+    for error in ended:
+        if isinstance(error, Exception):
+            log.error("a stream of events broke off", exc_info=error)
 
 
 async def _send(answer: Response, send: Send, *, bodyless: bool) -> None:

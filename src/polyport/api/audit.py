@@ -12,8 +12,8 @@ from polyport.telemetry import audit
 from polyport.telemetry.audit import Identity, Record
 
 #: Ends of the names of members that name something.
-_TELLING = ("Name", "Arn", "Id", "Contains", "Equals")
-_READING = ("Describe", "List", "Get")
+_TELLING = ("Name", "Arn", "Id", "Identifier", "Contains", "Equals")
+_READING = ("Describe", "List", "Get", "Filter", "StartLiveTail")
 _UNKNOWN = Identity(type="Unknown")
 
 

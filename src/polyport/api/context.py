@@ -9,6 +9,8 @@ from polyport.access.gate import Gate
 from polyport.domain.instances import ModelSource
 from polyport.domain.names import Owner
 from polyport.store import Store
+from polyport.telemetry.logs import shelf
+from polyport.telemetry.logs.shelf import Shelf
 from polyport.telemetry.metrics.keeping import Metrics
 
 
@@ -66,6 +68,10 @@ class Context:
     metrics_open: bool = False
     #: Why ``EnableNetworkIsolation`` cannot be kept here; empty: it can.
     why_no_network_isolation: Callable[[], str] = lambda: ""
+    #: The server ends: answers that go on for long end too.
+    is_stopping: Callable[[], bool] = lambda: False
+    #: What containers printed.
+    logs: Shelf = field(default_factory=shelf.nowhere)
 
     @property
     def owner(self) -> Owner:

@@ -5,7 +5,17 @@ from typing import Any
 
 from botocore.model import OperationModel
 
-from polyport.api import endpoint_configs, endpoint_policies, endpoints, models, sts, tags
+from polyport.api import (
+    endpoint_configs,
+    endpoint_policies,
+    endpoints,
+    live_tail,
+    log_events,
+    log_groups,
+    models,
+    sts,
+    tags,
+)
 from polyport.api.context import Context
 from polyport.api.monitoring import alarms, get, put
 from polyport.aws import dispatch
@@ -55,6 +65,16 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "EnableAlarmActions": alarms.enable_alarm_actions,
         "DisableAlarmActions": alarms.disable_alarm_actions,
         "DeleteAlarms": alarms.delete_alarms,
+    },
+    "logs": {
+        "DescribeLogGroups": log_groups.describe_log_groups,
+        "DescribeLogStreams": log_groups.describe_log_streams,
+        "GetLogEvents": log_events.get_log_events,
+        "FilterLogEvents": log_events.filter_log_events,
+        "StartLiveTail": live_tail.start_live_tail,
+        "PutRetentionPolicy": log_groups.put_retention_policy,
+        "DeleteRetentionPolicy": log_groups.delete_retention_policy,
+        "DeleteLogGroup": log_groups.delete_log_group,
     },
 }
 

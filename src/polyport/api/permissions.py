@@ -21,6 +21,7 @@ Request = Mapping[str, Any]
 ANY = "*"
 #: CloudWatch's signing name.
 MONITORING = "monitoring"
+LOGS = "logs"
 #: Which member names the resource, and of which kind it is, by what follows the verb in an operation's name.
 _NAMED = {
     "Model": ("ModelName", "model"),
@@ -47,10 +48,25 @@ def needed(service: str, operation: str, owner: Owner, request: Request) -> tupl
     """All of them must be granted. None at all: whoever is known may call."""
     if service == MONITORING:
         return (Need(f"cloudwatch:{operation}", ANY, is_there=False),)
+    if service == LOGS:
+        return _of_logs(operation, owner, request)
     if service != CONTROL_PLANE:
         return ()
     find = _SPECIAL.get(operation, _usual)
     return find(operation, owner, request)
+
+
+def _of_logs(operation: str, owner: Owner, request: Request) -> tuple[Need, ...]:
+    """``logs:Operation`` on the groups, or on the stream, that the request names: what policies end in ``:*`` for."""
+    given = request.get("logGroupIdentifiers") or [request.get("logGroupName") or request.get("logGroupIdentifier")]
+    stream = request.get("logStreamName", "")
+    prefix = f"arn:{names.partition(owner.region)}:logs:{owner.region}:{owner.account}:log-group:"
+    arns = [group.removesuffix(":*") if group.startswith("arn:") else prefix + group for group in map(_or_empty, given)]
+    return tuple(Need(f"logs:{operation}", f"{arn}:log-stream:{stream}", is_there=False) for arn in arns)
+
+
+def _or_empty(value: str | None) -> str:
+    return value or ""
 
 
 def _usual(operation: str, owner: Owner, request: Request) -> tuple[Need, ...]:

@@ -1,16 +1,18 @@
 """A dict of members to response bytes, by the shapes of the service model."""
 
 import base64
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import msgspec
 from botocore.model import OperationModel, Shape
 
-from polyport.aws import moments
+from polyport.aws import frames, moments
 from polyport.aws.wire import Response
 
 REQUEST_ID = b"x-amzn-RequestId"
+_JSON = "application/json"
 
 
 def render_json(
@@ -21,12 +23,35 @@ def render_json(
     Members that are ``None`` are left out. `ValueError` or `TypeError` when ``answer`` is not of the output shape.
     """
     shape = operation.output_shape
+    if operation.has_event_stream_output:
+        return _render_stream(operation, answer or {}, request_id)
     body = b"" if shape is None else msgspec.json.encode(_render(shape, answer or {}))
     headers = (
         (b"Content-Type", f"application/x-amz-json-{json_version}".encode()),
         (REQUEST_ID, request_id.encode()),
     )
     return Response(200, headers, body)
+
+
+def _render_stream(operation: OperationModel, answer: Mapping[str, Any], request_id: str) -> Response:
+    """A stream of events, each of which is a member of the stream's shape: name and members."""
+    shape = operation.get_event_stream_output()
+    [(_, updates)] = answer.items()
+    first = frames.frame(frames.head(event_type="initial-response", content_type=_JSON, message_type="event"), b"{}")
+    headers = ((b"Content-Type", b"application/vnd.amazon.eventstream"), (REQUEST_ID, request_id.encode()))
+    return Response(200, headers, first, _framed(shape, updates))
+
+
+async def _framed(
+    shape: Shape, updates: AsyncGenerator[tuple[str, dict[str, Any]], None]
+) -> AsyncGenerator[bytes, None]:
+    async with contextlib.aclosing(updates) as open_updates:
+        async for name, members in open_updates:
+            member = shape.members[name]
+            is_error = member.metadata.get("exception", False)
+            kind = {"exception_type": name} if is_error else {"event_type": name}
+            header = frames.head(**kind, content_type=_JSON, message_type="exception" if is_error else "event")
+            yield frames.frame(header, msgspec.json.encode(_render(member, members)))
 
 
 def _render(shape: Shape, value: Any) -> Any:

@@ -29,11 +29,17 @@ class _Constraint(NamedTuple):
 
 
 def validate(operation: OperationModel, request: dict[str, Any]) -> None:
-    """Raises `ApiError` ``ValidationException`` when the parsed request breaks a constraint of the model."""
+    """Raises `ApiError` when the parsed request breaks a constraint of the model: ``ValidationException``, or the name
+    that the operation's service has for it."""
     if operation.input_shape is not None:
         found = violations(operation.input_shape, request)
         if found:
-            raise ApiError("ValidationException", message(found))
+            raise ApiError(_code(operation), message(found))
+
+
+def _code(operation: OperationModel) -> str:
+    declared = {shape.name for shape in operation.error_shapes}
+    return "InvalidParameterException" if "InvalidParameterException" in declared else "ValidationException"
 
 
 def message(found: list[str]) -> str:

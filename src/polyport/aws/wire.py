@@ -1,7 +1,7 @@
 """HTTP parts as plain values: what comes in (`Head`), what goes out (`Response`)."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 
 import msgspec
 
@@ -24,11 +24,13 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """An answer. Whoever sends it adds ``Content-Length`` and ``Date``."""
+    """An answer. Whoever sends it adds ``Content-Length`` and ``Date``. ``stream``: what comes after the body, bit by
+    bit; its length is not known."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
+    stream: AsyncGenerator[bytes, None] | None = None
 
 
 def head_of(method: str, path: str, query: str, raw_headers: RawHeaders) -> Head:

@@ -10,6 +10,7 @@ from polyport.cli import alarm, console, demo, endpoints, image
 from polyport.cli.access import key, policy, principals
 from polyport.cli.backup import backup, restore
 from polyport.cli.doctor import doctor
+from polyport.cli.logs import logs
 from polyport.cli.serve import serve
 from polyport.errors import PolyportError
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(serve)
 
 app.command()(doctor)
+app.command()(logs)
 app.command()(backup)
 app.command()(restore)
 app.add_typer(demo.app, name="demo")

@@ -8,6 +8,8 @@ import os
 import time
 from pathlib import Path
 
+from polyport.telemetry.logs import places
+
 #: Longer lines are cut into pieces of this many bytes.
 MAX_LINE = 256 * 1024
 #: How many lines, and of each at most how many characters, are shown where a container does not do well.
@@ -15,6 +17,8 @@ LINES = 20
 LINE_LENGTH = 2000
 #: So much of the end of a log file is read for that.
 _TAIL_BYTES = 256 * 1024
+#: How often a folder is made again that is cleared away at the same moment.
+_TRIES = 3
 
 
 class Lines:
@@ -116,11 +120,21 @@ class Log:
             data = data[written:]
 
     def _open(self) -> None:
-        if self._fd >= 0:
+        # A file that was deleted (DeleteLogGroup, retention) would take lines that nobody can read.
+        if self._fd >= 0 and os.fstat(self._fd).st_nlink:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.close()
+        self._fd = self._create()
         self._size = os.fstat(self._fd).st_size
+
+    def _create(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        for _ in range(_TRIES):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # The empty folder may be cleared away in between.
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(self.path, flags, 0o600)
+        return os.open(self.path, flags, 0o600)
 
     def _rotate(self) -> None:
         """``name.log`` becomes ``name.log.1``, that ``name.log.2``, ...; the oldest goes."""
@@ -131,13 +145,8 @@ class Log:
         with contextlib.suppress(OSError):
             for number in range(self._keep - 1, 0, -1):
                 with contextlib.suppress(FileNotFoundError):
-                    rotated(self.path, number).replace(rotated(self.path, number + 1))
-            self.path.replace(rotated(self.path, 1))
-
-
-def rotated(path: Path, number: int) -> Path:
-    """Where the ``number``-th older part of a log is."""
-    return path.with_name(f"{path.name}.{number}")
+                    places.rotated(self.path, number).replace(places.rotated(self.path, number + 1))
+            self.path.replace(places.rotated(self.path, 1))
 
 
 def format_time(at: float) -> bytes:
@@ -150,7 +159,7 @@ def read_tail(log: Path) -> tuple[str, ...]:
     """The last lines the container printed, without times and streams; of the older file too if the newest is short."""
     lines = _tail_of(log)
     if len(lines) < LINES:
-        lines = _tail_of(rotated(log, 1)) + lines
+        lines = _tail_of(places.rotated(log, 1)) + lines
     return tuple(lines[-LINES:])
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from polyport.domain.instances import Instance
 from polyport.errors import EngineError
+from polyport.telemetry.logs import places
 
 #: The labels that a log's folders are named after, outermost first.
 LOG_LABELS = ("account", "region", "endpoint", "variant")
@@ -34,7 +35,6 @@ def check(instance: Instance) -> None:
 
 
 def log_path(home: Path, instance: Instance, hostname: str) -> Path:
-    """Where a container's log is. Labels come from users: what may not be in a file's name becomes ``_``."""
-    labels = (instance.labels.get(label, "") for label in LOG_LABELS)
-    parts = [re.sub(r"[^A-Za-z0-9._-]|^\.", "_", label) or "_" for label in labels]
-    return home.joinpath("logs", *parts, instance.id, f"{hostname}.log")
+    """Where a container's log is."""
+    parts = (places.component(instance.labels.get(label, "")) for label in LOG_LABELS)
+    return home.joinpath("logs", *parts, instance.id, hostname + places.SUFFIX)

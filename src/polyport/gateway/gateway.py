@@ -90,6 +90,8 @@ class Gateway:
         self.index = routes.empty()
         #: No new connections, no further requests: the process is about to end.
         self.is_draining = False
+        #: Answers of control that may go on for hours.
+        self.tails: set[Forward] = set()
         #: For how long a connection may be idle then, in sweeps.
         self.idle_sweeps = 0
         self.on_idle: Callable[[], object] = lambda: None
@@ -276,6 +278,8 @@ class Gateway:
         """
         self.is_draining = True
         self.idle_sweeps = LEAVING_SWEEPS if patiently else 0
+        for forward in tuple(self.tails):
+            forward.drain()
         for connection in tuple(self.connections):
             connection.drain()
         if not self.connections:

@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ from polyport.server.workers import Siblings
 from polyport.settings import Settings, from_json
 from polyport.store import Store, sqlite_url
 from polyport.telemetry.audit import AuditLog, Record
+from polyport.telemetry.logs import retention
+from polyport.telemetry.logs.shelf import Shelf
 from polyport.telemetry.metrics import keeping
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,8 @@ log = logging.getLogger(__name__)
 STOP_MARGIN = 5.0
 #: Seconds between two looks for what nothing needs any more.
 HOUSEKEEPING_INTERVAL = 3600.0
+#: Seconds between two looks at the age and the size of the logs.
+RETENTION_INTERVAL = 60.0
 
 
 class Control:
@@ -92,6 +97,7 @@ class Control:
         self.audit = _audit_log(settings)
         self.metrics = keeping.Metrics(settings.home / keeping.FILE_NAME)
         self.metering = Metering(self.metrics, self.reconciler.view, self.engine)
+        self.logs = Shelf(settings.home / "logs", settings.log_retention_days)
         self.reconciler.publisher.on_refused = self._note_refusals
         self.reconciler.publisher.on_counts = self.metering.take
         self._stopping = asyncio.Event()
@@ -131,8 +137,12 @@ class Control:
             await self._load_access()
             if self.audit is not None:
                 self.audit.open()
-            tasks = [asyncio.create_task(self._keep_house()), asyncio.create_task(self.access.run())]
-            tasks.append(asyncio.create_task(self.metering.run()))
+            tasks = [
+                asyncio.create_task(self._keep_house()),
+                asyncio.create_task(self._keep_logs()),
+                asyncio.create_task(self.access.run()),
+                asyncio.create_task(self.metering.run()),
+            ]
             await self.reconciler.start()
             meeting = sockets(self.settings.home)
             publisher = self.reconciler.publisher
@@ -201,6 +211,18 @@ class Control:
                 log.warning("unused images could not be dropped: %s", error)
             await asyncio.sleep(HOUSEKEEPING_INTERVAL)
 
+    async def _keep_logs(self) -> None:
+        """Remove the output of containers that is too old or too much."""
+        while True:
+            most = self.settings.log_total_bytes
+            try:
+                removed = await asyncio.to_thread(retention.enforce, self.logs, time.time(), most)
+                if removed:
+                    log.info("removed %d log files by retention", removed)
+            except OSError as error:
+                log.warning("old logs could not be removed: %s", error)
+            await asyncio.sleep(RETENTION_INTERVAL)
+
     async def _serve(self, path: str) -> None:
         images, artifacts = self.supplies.images, self.supplies.artifacts
         nobody = callers.anybody(self.settings.account_id, self.settings.region)
@@ -217,6 +239,8 @@ class Control:
             metrics_open=self.settings.metrics_open,
             # An engine that says nothing of it can keep an instance from the network.
             why_no_network_isolation=getattr(self.engine, "why_no_network_isolation", lambda: ""),
+            is_stopping=self._stopping.is_set,
+            logs=self.logs,
         )
         application = api.application(context, self)
         config = uvicorn.Config(

@@ -17,6 +17,7 @@ import msgspec
 from polyport.engines import logs
 from polyport.engines.docker.calls import Calls
 from polyport.errors import EngineError
+from polyport.telemetry.logs import places
 
 #: So much of the end of a log is read to find out how far it is, and at most so much where one second has more.
 _TAIL_BYTES = 1024 * 1024
@@ -273,7 +274,7 @@ def _read_tail(path: Path, size: int) -> tuple[bytes, bool]:
         except OSError:
             return tail, True
         number += 1
-        part = logs.rotated(path, number)
+        part = places.rotated(path, number)
     return tail, False
 
 

@@ -87,6 +87,10 @@ class Forward:
         """Control took too long to begin an answer."""
         self._end_badly(faults.no_control_answer("it takes too long"))
 
+    def drain(self) -> None:
+        """The worker ends. An answer whose length nobody knows goes on for as long as its client likes."""
+        self._end_badly(faults.no_control("it is ending"))
+
     def connected(self, upstream: Upstream) -> None:
         """Send the request."""
         if self._done:
@@ -115,6 +119,7 @@ class Forward:
         # From its first byte on, an answer may take its time: control also streams logs.
         self._gateway.forwards.discard(self)
         if self._is_chunked:
+            self._gateway.tails.add(self)
             parts = headers.chunked(parts, is_last=ended)
         self._client.write(b"".join((head, *parts)))
         if ended:
@@ -187,6 +192,7 @@ class Forward:
             return
         self._done = True
         self._gateway.forwards.discard(self)
+        self._gateway.tails.discard(self)
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             if self._paused:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import binascii
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from polyport.aws import frames
 from polyport.gateway import faults
 from polyport.gateway.calls import headers
 from polyport.gateway.calls.invocation import Invocation
@@ -19,32 +19,14 @@ if TYPE_CHECKING:
 
 #: Bytes of payload that SDKs take in one frame.
 MAX_PAYLOAD = 16 * 1024 * 1024
-_STRING = b"\x07"
 
-
-def frame(head: bytes, payload: bytes) -> bytes:
-    """One message: lengths and their CRC, headers, payload, and the CRC of all that."""
-    prelude = (len(head) + len(payload) + 16).to_bytes(4, "big") + len(head).to_bytes(4, "big")
-    message = b"".join((prelude, binascii.crc32(prelude).to_bytes(4, "big"), head, payload))
-    return message + binascii.crc32(message).to_bytes(4, "big")
-
-
-def frame_head(**values: str) -> bytes:
-    """Headers of a message: ``message_type="event"`` stands for ``:message-type``."""
-    parts = []
-    for name, value in values.items():
-        key, text = b":" + name.replace("_", "-").encode(), value.encode()
-        parts += [bytes([len(key)]), key, _STRING, len(text).to_bytes(2, "big"), text]
-    return b"".join(parts)
-
-
-PART = frame_head(event_type="PayloadPart", content_type="application/octet-stream", message_type="event")
-ERROR = frame_head(exception_type="ModelStreamError", content_type="application/json", message_type="exception")
+PART = frames.head(event_type="PayloadPart", content_type="application/octet-stream", message_type="event")
+ERROR = frames.head(exception_type="ModelStreamError", content_type="application/json", message_type="exception")
 
 
 def part(payload: bytes) -> bytes:
     """A ``PayloadPart``."""
-    return frame(PART, payload)
+    return frames.frame(PART, payload)
 
 
 class StreamedInvocation(Invocation):
@@ -55,10 +37,10 @@ class StreamedInvocation(Invocation):
     def _pass_on(self, upstream: Upstream) -> None:
         parts, upstream.parts = upstream.parts, []
         data = b"".join(parts)
-        frames = [part(data[at : at + MAX_PAYLOAD]) for at in range(0, len(data), MAX_PAYLOAD)]
+        pieces = [part(data[at : at + MAX_PAYLOAD]) for at in range(0, len(data), MAX_PAYLOAD)]
         head = () if self._begun else self._head(upstream, None)
         self._begun = True
-        self._write(head, frames, is_last=upstream.ended)
+        self._write(head, pieces, is_last=upstream.ended)
         if upstream.ended:
             self._finish(is_at_once=bool(head))
 
@@ -86,9 +68,9 @@ class StreamedInvocation(Invocation):
 
     def _interrupt(self, reason: faults.Interruption, label: str) -> None:
         body = msgspec.json.encode({"ErrorCode": reason.code, "Message": reason.text.format(container=label)})
-        self._write((), [frame(ERROR, body)], is_last=True)
+        self._write((), [frames.frame(ERROR, body)], is_last=True)
         self._client.finish()
 
-    def _write(self, head: tuple[bytes, ...], frames: list[bytes], *, is_last: bool) -> None:
-        pieces = headers.chunked(frames, is_last=is_last) if self._is_chunked else frames
+    def _write(self, head: tuple[bytes, ...], parts: list[bytes], *, is_last: bool) -> None:
+        pieces = headers.chunked(parts, is_last=is_last) if self._is_chunked else parts
         self._client.write(b"".join((*head, *pieces)))
