@@ -1,6 +1,7 @@
 """Which names of instances and containers may become names of files, and where their logs are."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from polyport.domain.instances import Instance
@@ -34,7 +35,12 @@ def check(instance: Instance) -> None:
 
 
 def log_path(home: Path, instance: Instance, hostname: str) -> Path:
-    """Where a container's log is. Labels come from users: what may not be in a file's name becomes ``_``."""
-    labels = (instance.labels.get(label, "") for label in LOG_LABELS)
-    parts = [re.sub(r"[^A-Za-z0-9._-]|^\.", "_", label) or "_" for label in labels]
-    return home.joinpath("logs", *parts, instance.id, f"{hostname}.log")
+    """Where a container's log is."""
+    return log_folder(home, instance.labels, instance.id) / f"{hostname}.log"
+
+
+def log_folder(home: Path, labels: Mapping[str, str], instance_id: str = "") -> Path:
+    """Where the logs of an instance are, or of all of a variant's. Labels come from users: what may not be in a file's
+    name becomes ``_``."""
+    parts = [re.sub(r"[^A-Za-z0-9._-]|^\.", "_", labels.get(label, "")) or "_" for label in LOG_LABELS]
+    return home.joinpath("logs", *parts, instance_id)
