@@ -59,7 +59,7 @@ def test_a_single_container_is_called_primary() -> None:
             ended(Exit(1.0, signal=9, reason="out of memory")),
             Diagnosis(),
             Ping(),
-            "It was ended by SIGKILL (out of memory): there was not enough memory for it. Choose a larger `InstanceType`",
+            "It was ended by SIGKILL (out of memory): there was not enough memory for it. Choose",
         ),
         (
             None,
