@@ -103,7 +103,7 @@ def _cases(loaded: settings.Settings, owner: Owner, name: str, endpoint: Endpoin
 
 
 def _wrong(endpoint: Endpoint | None, cases: list[Case]) -> list[tuple[Case, Event]]:
-    """What is wrong now: with live instances, or with the latest that were when the endpoint failed; each cause once."""
+    """What is wrong: with live instances, or with the latest that were when the endpoint failed. Each cause once."""
     failed = endpoint is None or bool(endpoint.state.failure_reason)
     chosen = [case for case in cases if case.is_live] or (cases[-1:] if failed else [])
     told: dict[tuple[str, str], tuple[Case, Event]] = {}

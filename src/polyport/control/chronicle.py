@@ -1,8 +1,8 @@
 """What happened to each instance: a ring of events in memory and on disk, so that a restart of control loses none.
 
 On disk it is ``events.jsonl`` beside the logs of the instance's containers, one event a line; what happened before
-there was an instance is in the folder of the variant. Nothing is written while nothing happens. A disk that takes no more
-costs events and nothing else.
+there was an instance is in the folder of the variant. Nothing is written while nothing happens. A disk that takes no
+more costs events and nothing else.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Why a container does not do well: the cause in one sentence, the fix in another, by what was seen of it. Pure.
 
 `CAUSES` is the whole of it, in the order in which causes are looked for: the first that matches is told.
-docs/troubleshooting.md is made from it.
+docs/reference/troubleshooting.md is made from it.
 """
 
 import re
