@@ -27,7 +27,6 @@ class Stage(StrEnum):
     IMAGE = "image"
     MODEL = "model data"
     ENGINE = "engine"
-    DISK = "disk"
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -260,7 +259,6 @@ CAUSES: tuple[Cause, ...] = (
         _either(
             _says(_DISK),
             _says(_DISK, stage=Stage.MODEL),
-            lambda at: {"line": at.trouble} if at.stage is Stage.DISK else None,
         ),
     ),
     Cause(

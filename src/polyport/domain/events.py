@@ -25,8 +25,6 @@ class Kind(StrEnum):
     PING = "ping"
     #: It takes calls from here on, or no more.
     HEALTH = "health"
-    #: How much memory it used before it ended.
-    MEMORY = "memory"
     ENDED = "ended"
     #: What is wrong with it.
     FINDING = "finding"
