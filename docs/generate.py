@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from polyport.aws.policy import document, keys, operators
 from polyport.aws.policy.document import Kind
 from polyport.aws.policy.keys import Type
 from polyport.cli import app
-from polyport.domain import names
+from polyport.domain import diagnosis, names
 from polyport.domain.access import PrincipalKind
 from polyport.domain.names import Owner
 from polyport.errors import PolicyError
@@ -284,7 +285,37 @@ METRICS_BEGIN = "<!-- metrics: made from the code by `make docs` -->"
 METRICS_END = "<!-- metrics: end -->"
 #: Pages of which a part is made, by their path below docs.
 PARTS = {"observability.md": metrics_part}
-PAGES = {"settings.md": settings_page, "commands.md": commands_page, "policies.md": policies_page}
+
+
+TROUBLE = """\
+What may be wrong with a container that does not get healthy, or does not stay so. `polyport doctor ENDPOINT` tells
+which of it is, with what happened before and the container's last output. `FailureReason` of DescribeEndpoint has the
+same, and while an endpoint is created or updated, so does `VariantStatus`. Causes are looked for in this order, and
+the first that matches is told. What a container printed counts only once it has ended.
+"""
+
+
+def troubleshooting_page() -> str:
+    """The table of `diagnosis.CAUSES`."""
+    lines = [
+        "# Troubleshooting\n",
+        NOTE.strip() + "\n",
+        TROUBLE,
+        "| cause | told by | what to do | name |",
+        "|---|---|---|---|",
+    ]
+    for cause in diagnosis.CAUSES:
+        fix = re.sub(r" \(\{\w+\}\)", "", cause.fix).replace("{port}", "SAGEMAKER_BIND_TO_PORT")
+        lines.append(f"| {cause.title} | {cause.sign} | {fix} | `{cause.name}` |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {
+    "troubleshooting.md": troubleshooting_page,
+    "settings.md": settings_page,
+    "commands.md": commands_page,
+    "policies.md": policies_page,
+}
 
 
 def main() -> None:

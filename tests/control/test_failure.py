@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from control.values import running, variant
 from polyport.control import failure
 from polyport.control.health import Health, Rules
+from polyport.domain.diagnosis import find
 from polyport.domain.endpoints import Mode
 from polyport.domain.instances import ContainerPhase, ContainerState, Exit
 from polyport.engines.contract import Diagnosis, Ping
@@ -27,7 +28,9 @@ def tell(
     mode: Mode = Mode.DIRECT,
 ) -> str:
     of = replace(variant(), mode=mode)
-    return failure.ping_failed(of, container or running("one", PORT), Health(last=ping or Ping()), Rules(), diagnosis)
+    container = container or running("one", PORT)
+    evidence = failure.evidence(container, Health(last=ping or Ping()), Rules(), diagnosis)
+    return failure.ping_failed(of, container, find(evidence))
 
 
 def ended(end: Exit, restarts: int = 0) -> ContainerState:
@@ -56,15 +59,15 @@ def test_a_single_container_is_called_primary() -> None:
             ended(Exit(1.0, signal=9, reason="out of memory")),
             Diagnosis(),
             Ping(),
-            "It was ended by SIGKILL (out of memory).",
+            "It was ended by SIGKILL (out of memory): there was not enough memory for it. Choose",
         ),
         (
             None,
             Diagnosis(listening=(8000,)),
             Ping(error="refused"),
-            "It listens on 8000, expected 20000: it must listen on the port that SAGEMAKER_BIND_TO_PORT gives.",
+            "It listens on 8000, expected 20000. It must listen on the port that SAGEMAKER_BIND_TO_PORT gives.",
         ),
-        (None, Diagnosis(listening=(80, 8000)), Ping(), "It listens on 80, 8000, expected 20000: "),
+        (None, Diagnosis(listening=(80, 8000)), Ping(), "It listens on 80, 8000, expected 20000. "),
         (None, Diagnosis(), Ping(error="refused"), "It runs but does not listen; expected 20000 within 480 s."),
         (None, LISTENING, Ping(status=500), "GET /ping answered 500, expected 200."),
         (None, LISTENING, Ping(error="timeout"), "GET /ping got no answer (timeout)."),

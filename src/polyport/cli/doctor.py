@@ -13,7 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from polyport import settings
-from polyport.cli import console
+from polyport.cli import console, patient
+from polyport.cli.access.desk import Account
+from polyport.cli.endpoints import Region
 from polyport.cli.image.commands import Home, load
 from polyport.engines import ports
 from polyport.engines.process import isolation
@@ -55,14 +57,24 @@ class Machine:
 
 
 def doctor(
+    endpoint: Annotated[
+        str | None,
+        typer.Argument(metavar="[ENDPOINT]", help="Tell what happened to this endpoint's containers instead."),
+    ] = None,
+    account: Account = None,
+    region: Region = None,
     home: Home = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list: check, state, found, advice.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check what keeps containers to themselves on this machine, and say how to get more.
+    """Check what keeps containers to themselves on this machine, and say how to get more. With an endpoint: what
+    happened to each of its containers, the cause of what is wrong, and the fix.
 
-    Exit status 1 when something is missing that the settings demand.
+    Exit status 1 when something is missing that the settings demand, or when something is wrong with the endpoint.
     """
     loaded = load(home)
+    if endpoint is not None:
+        patient.examine(loaded, endpoint, account, region, as_json=as_json)
+        return
     findings = list(examine(Machine(loaded, probe.find())))
     if as_json:
         typer.echo(json.dumps([msgspec.structs.asdict(finding) for finding in findings], indent=2))

@@ -8,10 +8,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 from polyport.control import attempts, plan
+from polyport.control.chronicle import Chronicle
 from polyport.control.jobs import Jobs
 from polyport.control.limits import Limits
 from polyport.control.prepare import Preparer
+from polyport.domain.diagnosis import Stage
 from polyport.domain.endpoints import Deployment, Endpoint, Fleet, InstanceRow
+from polyport.domain.events import Event, Kind
 from polyport.domain.instances import Image
 from polyport.engines.contract import Engine
 from polyport.errors import ArtifactError, EngineError, ImageError, PolyportError
@@ -42,6 +45,7 @@ class Actions:
         refresh: Callable[[], Awaitable[None]],
         clock: Callable[[], float],
         limits: Limits,
+        chronicle: Chronicle | None = None,
     ) -> None:
         self._engine = engine
         self._preparer = preparer
@@ -50,6 +54,7 @@ class Actions:
         self._refresh = refresh
         self._clock = clock
         self._limits = limits
+        self._chronicle = chronicle or Chronicle()
         self._resolved: dict[str, dict[tuple[int, str], tuple[Image, ...] | str]] = {}
         self._attempts: dict[str, attempts.Attempt] = {}
         #: Since when the engine is asked to end an instance.
@@ -109,18 +114,25 @@ class Actions:
                 found = await self._preparer.resolve(fleet.variant)
         except Exception as error:  # noqa: BLE001  whatever it is, the endpoint must not hang on it
             found = attempts.reason(error)
+            trouble = attempts.trouble(error, Stage.IMAGE, self._clock())
+            self._chronicle.note_variant(endpoint, fleet.variant.name, trouble)
         if self._loop.knows(endpoint.id):
             self._resolved.setdefault(endpoint.id, {})[deployment.revision, fleet.variant.name] = found
             self._loop.wake(endpoint.id)
 
     async def _apply(self, endpoint: Endpoint, fleet: Fleet, row: InstanceRow) -> None:
-        limit = self._limits.prepare(fleet.variant)
+        limit, stage = self._limits.prepare(fleet.variant), Stage.MODEL
+        images = "; ".join(f"{image.specified} is {image.resolved}" for image in fleet.images)
+        self._chronicle.note(row.id, Event(self._clock(), Kind.IMAGE, images))
         try:
             async with _at_most(limit, ArtifactError(f"The model data was not there within {limit:g} seconds.")):
                 instance = await self._preparer.prepare(endpoint, fleet, row)
+            stage = Stage.ENGINE
             async with self._in_engine_time():
                 await self._engine.apply(instance)
+            self._chronicle.note(row.id, Event(self._clock(), Kind.APPLIED, "model data is here; given to the engine"))
         except Exception as error:  # noqa: BLE001  whatever it is, the endpoint must not hang on it
+            self._chronicle.note(row.id, attempts.trouble(error, stage, self._clock()))
             self._attempts[row.id] = attempts.failed(self.attempt(row.id), attempts.reason(error), self._clock())
         else:
             now = self._clock()

@@ -5,7 +5,10 @@ import logging
 import msgspec
 
 from polyport.control import failure
-from polyport.errors import PolyportError
+from polyport.domain import diagnosis
+from polyport.domain.diagnosis import Stage
+from polyport.domain.events import Event, Kind
+from polyport.errors import ImageError, PolyportError
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,15 @@ def why_absent(attempt: Attempt, now: float, patience: float) -> str:
     if attempt.is_vain and now - attempt.since > patience:
         return f"The engine took the instance, and it was not there for {patience:g} seconds."
     return attempt.reason
+
+
+def trouble(error: Exception, stage: Stage, now: float) -> Event:
+    """What is noted of it, with its cause and the fix."""
+    stage = Stage.IMAGE if isinstance(error, ImageError) else stage
+    text = str(error) or type(error).__name__
+    finding = diagnosis.find(diagnosis.Evidence(trouble=text, stage=stage))
+    cause, fix = (finding.name, finding.fix) if finding else ("", "")
+    return Event(now, Kind.TROUBLE, text, cause=cause, fix=fix)
 
 
 def reason(error: Exception) -> str:

@@ -1,20 +1,48 @@
-"""``FailureReason``: begins as SageMaker's does, then says the cause. At most 1,024 characters."""
+"""``FailureReason``: begins as SageMaker's does, then says the cause and the fix. At most 1,024 characters."""
 
-import signal
 from collections.abc import Iterable
 
 from polyport.control.health import Health, Rules
+from polyport.domain import diagnosis as diagnoses
+from polyport.domain.diagnosis import Evidence, Finding
 from polyport.domain.endpoints import Mode, Variant
-from polyport.domain.instances import ContainerState, Exit
+from polyport.domain.instances import ContainerState
 from polyport.engines.contract import Diagnosis
 
 LIMIT = 1024
+describe_exit = diagnoses.describe_end
 
 
-def ping_failed(variant: Variant, container: ContainerState, health: Health, rules: Rules, diagnosis: Diagnosis) -> str:
+def evidence(
+    container: ContainerState,
+    health: Health,
+    rules: Rules,
+    diagnosis: Diagnosis,
+    *,
+    lived: float | None = None,
+    overdue: bool = True,
+) -> Evidence:
+    """What is known of a container. Its last end counts until it runs again and listens."""
+    is_up = container.pid is not None and bool(diagnosis.listening)
+    return Evidence(
+        port=container.port,
+        listening=diagnosis.listening,
+        unreachable=diagnosis.unreachable,
+        end=None if is_up else container.last_exit,
+        lived=lived,
+        restarts=container.restarts,
+        status=health.last.status,
+        error=health.last.error,
+        patience=rules.startup_timeout,
+        overdue=overdue,
+        output=diagnosis.output,
+    )
+
+
+def ping_failed(variant: Variant, container: ContainerState, finding: Finding | None) -> str:
     """Why a container that did not get healthy was given up; `clip` adds what it printed."""
-    cause = _cause(container, health, rules, diagnosis)
-    if container.pid is None and container.last_exit and _never_ran(container.last_exit):
+    cause = finding.text if finding else "It did not get healthy."
+    if container.pid is None and container.last_exit and diagnoses.never_ran(container.last_exit):
         return cannot_start(variant, container.hostname, cause)
     name = "primary container" if variant.mode is Mode.SINGLE else f"container {container.hostname}"
     text = f"The {name} for production variant {variant.name} did not pass the ping health check. "
@@ -48,43 +76,3 @@ def clip(text: str, output: tuple[str, ...]) -> str:
 def join(reasons: Iterable[str]) -> str:
     """Several reasons in one, each told once."""
     return "\n".join(dict.fromkeys(filter(None, reasons)))[:LIMIT]
-
-
-def _cause(container: ContainerState, health: Health, rules: Rules, diagnosis: Diagnosis) -> str:
-    if container.last_exit and (container.pid is None or not diagnosis.listening):
-        times = f" and was restarted {_times(container.restarts)}" if container.restarts else ""
-        return f"It {describe_exit(container.last_exit)}{times}."
-    if diagnosis.listening and container.port not in diagnosis.listening:
-        ports = ", ".join(str(port) for port in diagnosis.listening)
-        return (
-            f"It listens on {ports}, expected {container.port}: "
-            "it must listen on the port that SAGEMAKER_BIND_TO_PORT gives."
-        )
-    if not diagnosis.listening:
-        return f"It runs but does not listen; expected {container.port} within {rules.startup_timeout:g} s."
-    if health.last.status is not None:
-        return f"GET /ping answered {health.last.status}, expected 200."
-    return f"GET /ping got no answer ({health.last.error or 'not asked yet'})."
-
-
-def describe_exit(end: Exit) -> str:
-    """``exited with code 3``, ``was ended by SIGKILL (out of memory)``, or why it could not be started."""
-    if _never_ran(end):
-        return f"could not be started: {end.reason}"
-    detail = f" ({end.reason})" if end.reason else ""
-    return (f"was ended by {_signal_name(end.signal)}" if end.signal else f"exited with code {end.code}") + detail
-
-
-def _never_ran(end: Exit) -> bool:
-    return bool(end.reason) and end.code is None and end.signal is None
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"

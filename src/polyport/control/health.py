@@ -21,6 +21,10 @@ MOST = 32
 RECOVERING = 1.0
 
 
+#: When to look what a container that runs does wrong, in seconds since it could have been healthy.
+LOOKS = (2.0, 10.0, 60.0, 300.0)
+
+
 class Rules(msgspec.Struct, frozen=True):
     """The settings that health goes by, for one variant; seconds and counts."""
 
@@ -124,6 +128,11 @@ def pause(health: Health, rules: Rules, now: float) -> float:
         return min(RECOVERING, rules.ping_interval)
     age = now - (health.since if health.started_at is None else health.started_at)
     return next((pause for limit, pause in EAGER if age < limit), PATIENT)
+
+
+def count_looks(seconds: float) -> int:
+    """How often a container that runs and has been unhealthy for so long is to have been looked into."""
+    return sum(seconds >= look for look in LOOKS)
 
 
 def is_slow(health: Health, container: ContainerState) -> bool:

@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from polyport.control import failure, health
+from polyport.control.chronicle import Chronicle
 from polyport.control.watch import Watch
+from polyport.domain import diagnosis as diagnoses
 from polyport.domain.endpoints import Variant
+from polyport.domain.events import Event, Kind
 from polyport.domain.instances import ContainerPhase, ContainerState, InstanceState
 from polyport.engines.contract import Diagnosis, Engine, Ping
 from polyport.errors import EngineError
@@ -33,11 +36,13 @@ class Monitor:
         ping_timeout: float,
         on_change: Callable[[str], None],
         clock: Callable[[], float] = time.time,
+        chronicle: Chronicle | None = None,
     ) -> None:
         self._engine = engine
         self._ping_timeout = ping_timeout
         self._on_change = on_change
         self._clock = clock
+        self._chronicle = chronicle or Chronicle()
         self._states: Mapping[str, InstanceState] = {}
         self._watches: dict[str, dict[str, Watch]] = {}
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
@@ -94,7 +99,9 @@ class Monitor:
         """Begin to ask the containers of an instance; does nothing when it is watched."""
         if instance in self._watches:
             return
-        self._watches[instance] = {spec.hostname: Watch(variant, rules) for spec in variant.containers}
+        self._watches[instance] = {
+            spec.hostname: Watch(spec.hostname, variant, rules, self._clock()) for spec in variant.containers
+        }
         self._tasks[instance] = [
             asyncio.create_task(self._ask_for_ever(instance, hostname, watch))
             for hostname, watch in self._watches[instance].items()
@@ -175,6 +182,7 @@ class Monitor:
                 watch.kick.set()
                 return
             container = latest
+            self._note_ping(instance, hostname, watch.health or current, ping)
             watch.health = current = health.judge(watch.health or current, ping, latest, watch.rules, self._clock())
         if container and current:
             await self._judge(instance, watch, current, container)
@@ -183,8 +191,22 @@ class Monitor:
     def _tell(self, instance: str, watch: Watch) -> None:
         """Also of what may be over soon: whoever looked in between would never hear that it is."""
         if watch.verdict != watch.told:
+            self._note_verdict(instance, watch)
             watch.told = watch.verdict
             self._on_change(instance)
+
+    def _note_ping(self, instance: str, hostname: str, before: health.Health, ping: Ping) -> None:
+        if ping != before.last or before.failures + before.successes == 0:
+            self._chronicle.note(instance, Event(self._clock(), Kind.PING, _answer(ping), hostname))
+
+    def _note_verdict(self, instance: str, watch: Watch) -> None:
+        now, told, verdict = self._clock(), watch.told, watch.verdict
+        if verdict.healthy != told.healthy:
+            text = "healthy: it takes calls" if verdict.healthy else "not healthy: it takes no calls"
+            self._chronicle.note(instance, Event(now, Kind.HEALTH, text, watch.hostname))
+        given_up = verdict.failure or verdict.complaint
+        if given_up and given_up != (told.failure or told.complaint):
+            self._chronicle.note(instance, Event(now, Kind.GIVEN_UP, given_up, watch.hostname))
 
     async def _judge(self, instance: str, watch: Watch, current: health.Health, container: ContainerState) -> None:
         if current.healthy:
@@ -192,15 +214,38 @@ class Monitor:
             return
         now = self._clock()
         overdue = health.is_overdue(current, watch.rules, now)
-        if not watch.failure and (overdue or health.is_crashing(current, container, watch.rules)):
+        gives_up = not watch.failure and (overdue or health.is_crashing(current, container, watch.rules))
+        if watch.look_is_due(container, now) or gives_up:
             diagnosis = await self._explain(instance, container.hostname)
-            watch.failure = failure.ping_failed(watch.variant, container, current, watch.rules, diagnosis)
-            watch.output = diagnosis.output
+            lived = watch.lived(container)
+            evidence = failure.evidence(
+                container, current, watch.rules, diagnosis, lived=lived, overdue=overdue or gives_up
+            )
+            self._note_finding(instance, watch, diagnoses.find(evidence), diagnosis)
+            if gives_up:
+                watch.failure = failure.ping_failed(watch.variant, container, watch.finding)
+                watch.output = diagnosis.output
         # Only now: who sees that it is overdue also sees why.
         watch.overdue = overdue
         watch.slow = health.is_slow(current, container)
         # The first one stays: how long it has been ill by now is no news.
         watch.complaint = watch.complaint or health.complaint(current, container, watch.rules, now)
+
+    def _note_finding(
+        self, instance: str, watch: Watch, finding: diagnoses.Finding | None, diagnosis: Diagnosis
+    ) -> None:
+        watch.finding = finding
+        if finding is not None:
+            noted = Event(
+                self._clock(),
+                Kind.FINDING,
+                finding.cause,
+                watch.hostname,
+                cause=finding.name,
+                fix=finding.fix,
+                output=diagnosis.output,
+            )
+            self._chronicle.note(instance, noted)
 
     async def _ping(self, instance: str, hostname: str) -> Ping:
         try:
@@ -228,9 +273,15 @@ def _is_same_start(container: ContainerState, latest: ContainerState) -> bool:
 def _hint(watch: Watch, container: ContainerState | None) -> str:
     if container is None:
         return "being prepared"
+    if watch.finding is not None:
+        return watch.finding.text
     if container.phase is not ContainerPhase.RUNNING:
         return failure.describe_exit(container.last_exit) if container.last_exit else str(container.phase)
     last = watch.health.last if watch.health else None
     if last is None or (last.status is None and not last.error):
         return "starting"
-    return f"/ping answered {last.status}" if last.status is not None else f"/ping: {last.error}"
+    return _answer(last)
+
+
+def _answer(ping: Ping) -> str:
+    return f"/ping answered {ping.status}" if ping.status is not None else f"/ping: {ping.error}"

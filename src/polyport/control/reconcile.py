@@ -15,6 +15,7 @@ from contextlib import suppress
 from polyport.control import attempts, heal, health, plan, rollout
 from polyport.control.actions import Actions
 from polyport.control.alarms import Alarms, NoAlarms
+from polyport.control.chronicle import Chronicle
 from polyport.control.jobs import Jobs
 from polyport.control.limits import Limits
 from polyport.control.monitor import Monitor
@@ -53,6 +54,7 @@ class Reconciler:
         limits: Limits | None = None,
         gateways: Workers | None = None,
         new_id: Callable[[], str] | None = None,
+        chronicle: Chronicle | None = None,
     ) -> None:
         self._rows = rows
         self._alarms = alarms or NoAlarms()
@@ -62,10 +64,11 @@ class Reconciler:
         self._gateways = gateways or NoWorkers()
         self._new_id = new_id or new_instance_id
         self.publisher = Publisher(workers, self._wake_waiting, self._take_report, clock)
-        self.monitor = Monitor(engine, ping_timeout, self._wake_owner, clock)
+        chronicle = chronicle or Chronicle()
+        self.monitor = Monitor(engine, ping_timeout, self._wake_owner, clock, chronicle)
         self._jobs = Jobs()
-        self._actions = Actions(engine, preparer, self._jobs, self, self._refresh, clock, self._limits)
-        self.view = View(self.monitor, self.publisher, self._actions, preparer, rules, self._limits, clock)
+        self._actions = Actions(engine, preparer, self._jobs, self, self._refresh, clock, self._limits, chronicle)
+        self.view = View(self.monitor, self.publisher, self._actions, preparer, rules, self._limits, clock, chronicle)
         self._wakes: dict[str, asyncio.Event] = {}
         self._looks = self._latest_look = 0
         #: Until all is known that was, no step is taken and nothing published.

@@ -9,11 +9,14 @@ import msgspec
 
 from polyport.control import activity, attempts, heal, health, plan, resize, routes
 from polyport.control.actions import Actions
+from polyport.control.chronicle import Chronicle
 from polyport.control.limits import Limits
 from polyport.control.monitor import Monitor
 from polyport.control.prepare import Preparer
 from polyport.control.publish import Publisher
+from polyport.domain import events
 from polyport.domain.endpoints import AT_REST, Endpoint, EndpointState, Fleet, InstanceRow, Phase
+from polyport.domain.events import Event, Kind
 from polyport.domain.instances import InstanceState
 
 
@@ -29,6 +32,7 @@ class View:
         rules: health.Rules,
         limits: Limits,
         clock: Callable[[], float],
+        chronicle: Chronicle | None = None,
     ) -> None:
         self._monitor = monitor
         self._publisher = publisher
@@ -37,6 +41,7 @@ class View:
         self._rules = rules
         self._limits = limits
         self._clock = clock
+        self._chronicle = chronicle or Chronicle()
         self.states: Mapping[str, InstanceState] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.owners: dict[str, str] = {}
@@ -117,6 +122,9 @@ class View:
     def take(self, states: Mapping[str, InstanceState]) -> list[str]:
         """The engine's latest view. Returns the endpoints for which it is news."""
         before, self.states = self.states, states
+        for instance, state in states.items():
+            if state is not before.get(instance):
+                self._note_news(instance, before.get(instance), state)
         self._monitor.update(states)
         # Also of one that was there before: the engine may show it before it says that it took it.
         for instance in states:
@@ -130,6 +138,7 @@ class View:
         self.endpoints[endpoint.id] = endpoint
         if endpoint.state.pending is None:
             self._actions.forget_images(endpoint.id)
+        self._open_chronicles(endpoint)
         live = {row.id: fleet for fleet in _fleets(endpoint.state) for row in fleet.instances}
         for instance, fleet in live.items():
             if instance in self.states:
@@ -171,6 +180,21 @@ class View:
         self._actions.forget(instance)
         self._monitor.forget(instance)
         self._publisher.forget(instance)
+        self._chronicle.note(instance, Event(self._clock(), Kind.REMOVED, "gone"))
+        self._chronicle.close(instance)
+
+    def _open_chronicles(self, endpoint: Endpoint) -> None:
+        for row in plan.all_instances(endpoint.state):
+            if row.id not in self.owners:
+                self._chronicle.open(row.id, endpoint, row.variant)
+                self._chronicle.note(row.id, Event(row.created_at, Kind.CREATED, f"instance of variant {row.variant}"))
+                if state := self.states.get(row.id):
+                    self._note_news(row.id, None, state)
+
+    def _note_news(self, instance: str, before: InstanceState | None, after: InstanceState) -> None:
+        known = {container.hostname: container for container in before.containers} if before else {}
+        for container in after.containers:
+            self._chronicle.note(instance, *events.of_container(known.get(container.hostname), container))
 
     # --- what gateways are told
 

@@ -23,8 +23,11 @@ class Ping(msgspec.Struct, frozen=True):
 class Diagnosis(msgspec.Struct, frozen=True):
     """What is known of a container that does not do well."""
 
-    #: TCP ports that the container's processes listen on.
+    #: TCP ports that the container's processes listen on where gateways reach them, ascending.
     listening: tuple[int, ...] = ()
+    #: Addresses (``127.0.0.1:8080``, ``[::1]:8080``) that they listen on, where no gateway reaches them; their ports
+    #: are not among those.
+    unreachable: tuple[str, ...] = ()
     #: The last lines it printed, oldest first, without times.
     output: tuple[str, ...] = ()
 

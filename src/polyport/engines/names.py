@@ -1,6 +1,7 @@
 """Which names of instances and containers may become names of files, and where their logs are."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from polyport.domain.instances import Instance
@@ -36,5 +37,11 @@ def check(instance: Instance) -> None:
 
 def log_path(home: Path, instance: Instance, hostname: str) -> Path:
     """Where a container's log is."""
-    parts = (places.component(instance.labels.get(label, "")) for label in LOG_LABELS)
-    return home.joinpath("logs", *parts, instance.id, hostname + places.SUFFIX)
+    return log_folder(home, instance.labels, instance.id) / (hostname + places.SUFFIX)
+
+
+def log_folder(home: Path, labels: Mapping[str, str], instance_id: str = "") -> Path:
+    """Where the logs of an instance are, or of all of a variant's. Labels come from users: what may not be in a file's
+    name becomes ``_``."""
+    parts = (places.component(labels.get(label, "")) for label in LOG_LABELS)
+    return home.joinpath("logs", *parts, instance_id)

@@ -21,7 +21,8 @@ from polyport.access.vault import open_vault
 from polyport.api import app as api
 from polyport.api.context import Context
 from polyport.artifacts.cache import Cache
-from polyport.control import health
+from polyport.control import chronicle, health, plan
+from polyport.control.chronicle import Chronicle
 from polyport.control.limits import Limits
 from polyport.control.reconcile import Reconciler
 from polyport.domain.access import AccessTable
@@ -90,6 +91,7 @@ class Control:
                 replace_percent=settings.replace_percent,
             ),
             gateways=Siblings(),
+            chronicle=Chronicle(settings.home),
         )
         self.vault = open_vault(settings.home)
         self.access = Watcher(self.store, self.vault, settings, self._take_access)
@@ -202,6 +204,8 @@ class Control:
         """Drop the images that lost their tag to a later build and that no endpoint runs any more."""
         while True:
             endpoints = await self.store.all_endpoints()
+            alive = [row.id for endpoint in endpoints for row in plan.all_instances(endpoint.state)]
+            await asyncio.to_thread(chronicle.sweep, self.settings.home, alive)
             in_use = {image for endpoint in endpoints for image in endpoint.state.images}
             try:
                 dropped = await asyncio.to_thread(self.supplies.prune, in_use)

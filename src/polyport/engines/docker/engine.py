@@ -124,10 +124,8 @@ class DockerEngine:
             found = await listening.find(self._calls, seen.id, seen.pid)
         lines = await keeper.read_tail()
         output = tuple(line[: logs.LINE_LENGTH] for line in lines[-logs.LINES :])
-        if found.loopback:
-            ports = ", ".join(f"127.0.0.1:{port}" for port in found.loopback)
-            output = (*output, f"(It listens on {ports} only; in a container it must listen on 0.0.0.0.)")
-        return Diagnosis(listening=found.reachable, output=output)
+        unreachable = tuple(f"127.0.0.1:{port}" for port in found.loopback)
+        return Diagnosis(listening=found.reachable, unreachable=unreachable, output=output)
 
     async def measure(self) -> tuple[Usage, ...]:
         """See `contract.Measuring`."""

@@ -1,7 +1,9 @@
 """What a container that does not do well listens on, and what it said last. It blocks for some milliseconds."""
 
 import contextlib
+import ipaddress
 import os
+import sys
 from pathlib import Path
 
 from polyport.engines import logs
@@ -9,20 +11,36 @@ from polyport.engines.contract import Diagnosis
 from polyport.engines.process import processes
 
 _LISTEN = "0A"
+#: What listens there answers at 127.0.0.1, as ``/proc/net/tcp`` and ``tcp6`` write it.
+_REACHED = {
+    "00000000",
+    "0100007F" if sys.byteorder == "little" else "7F000001",
+    "0" * 32,
+    "0000000000000000FFFF00000100007F" if sys.byteorder == "little" else "00000000000000000000FFFF7F000001",
+}
 
 
 def diagnose(marks: processes.Marks | None, log: Path) -> Diagnosis:
     """For the container with these marks; ``None`` for one that was never started."""
-    members = processes.find_members(marks) if marks else set()
-    return Diagnosis(listening=find_ports(members), output=logs.read_tail(log))
+    listening, unreachable = find_ports(processes.find_members(marks) if marks else set())
+    return Diagnosis(listening=listening, unreachable=unreachable, output=logs.read_tail(log))
 
 
-def find_ports(pids: set[int]) -> tuple[int, ...]:
-    """The TCP ports that these processes listen on, ascending."""
+def find_ports(pids: set[int]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The TCP ports that these processes listen on, ascending; and the addresses that 127.0.0.1 does not lead to."""
     sockets = {inode for pid in pids for inode in _list_sockets(pid)}
     tables = (line for pid in pids for name in ("tcp", "tcp6") for line in _read_lines(pid, name))
-    ports = {port for inode, port in map(_parse_listener, tables) if inode in sockets}
-    return tuple(sorted(ports))
+    listeners = {(address, port) for inode, address, port in map(_parse_listener, tables) if inode in sockets}
+    ports = {port for address, port in listeners if address in _REACHED}
+    others = sorted(f"{_show(address)}:{port}" for address, port in listeners if port not in ports)
+    return tuple(sorted(ports)), tuple(others)
+
+
+def _show(address: str) -> str:
+    """The kernel writes them word by word, each in this machine's order of bytes."""
+    words = (bytes.fromhex(address[at : at + 8]) for at in range(0, len(address), 8))
+    raw = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
+    return str(ipaddress.IPv4Address(raw)) if len(raw) == 4 else f"[{ipaddress.IPv6Address(raw)}]"
 
 
 def _list_sockets(pid: int) -> set[str]:
@@ -42,9 +60,10 @@ def _read_lines(pid: int, table: str) -> list[str]:
         return []
 
 
-def _parse_listener(line: str) -> tuple[str, int]:
-    """The inode and port of a row that listens; no inode for others."""
+def _parse_listener(line: str) -> tuple[str, str, int]:
+    """The inode, address and port of a row that listens; no inode for others."""
     fields = line.split()
     if fields[3] != _LISTEN:
-        return "", 0
-    return fields[9], int(fields[1].rpartition(":")[2], 16)
+        return "", "", 0
+    address, _, port = fields[1].rpartition(":")
+    return fields[9], address, int(port, 16)
