@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-containers check format simulate fuzz chaos bench bench-endpoints bench-peers docs lock clean
+.PHONY: help setup demo test test-all test-containers check format simulate fuzz chaos bench bench-endpoints bench-telemetry bench-peers docs lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,6 +61,9 @@ bench-peers: $(READY)  ## Polyport beside Python servers that compose models (in
 
 bench-endpoints: $(READY)  ## 200 endpoints created at once, and what they cost at rest
 	$(BIN)/python -m bench.endpoints
+
+bench-telemetry: $(READY)  ## what 10,000 log lines a second cost, and how soon a call is in the metrics
+	$(BIN)/python -m bench.telemetry
 
 docs: $(READY)  ## writes the reference pages that come from the code
 	$(BIN)/python docs/generate.py

@@ -8,6 +8,7 @@ containers' main processes, and a successor kills whatever else they had started
 
 import contextlib
 import functools
+import math
 import os
 import select
 import signal
@@ -28,8 +29,13 @@ _LEFTOVERS_LIMIT = 5.0
 _PUBLISH_AGAIN = 1.0
 
 
+#: Seconds between two looks at what containers print, while they print: many small pieces cost as much as a few larger
+#: ones then.
+_GATHER = 0.005
+
+
 class Supervisor:
-    """All of it. One thread, one epoll."""
+    """All of it. One thread, which waits in epoll."""
 
     def __init__(self, folder: Path) -> None:
         # where
@@ -45,8 +51,11 @@ class Supervisor:
         self._boot_id = processes.read_boot_id()
         self._published: bytes | None = None
         # what wakes it
-        self._poll = select.epoll()
-        self._callbacks: dict[int, Callable[[], object]] = {}
+        self._news = Readiness()
+        self._output = Readiness()
+        self._anything = select.epoll()
+        for one in (self._news, self._output):
+            self._anything.register(one.fileno(), select.EPOLLIN)
 
     def run(self) -> None:
         """Until nothing is wanted any more."""
@@ -71,11 +80,11 @@ class Supervisor:
         os.set_blocking(reading, False)
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        self._watch(reading, lambda: files.drain(reading))
+        self._news.watch(reading, lambda: files.drain(reading))
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, self._leave)
         poke = files.open_poke(self._folder / files.POKE)
-        self._watch(poke, functools.partial(self._on_poke, poke))
+        self._news.watch(poke, functools.partial(self._on_poke, poke))
         kernel.adopt_orphans()
 
     def _on_poke(self, fd: int) -> None:
@@ -84,14 +93,6 @@ class Supervisor:
 
     def _leave(self, *_: object) -> None:
         self._leaving = True
-
-    def _watch(self, fd: int, callback: Callable[[], object] | None) -> None:
-        """Has ``callback`` called whenever ``fd`` can be read; ``None`` ends that, and may be repeated."""
-        if callback is not None:
-            self._callbacks[fd] = callback
-            self._poll.register(fd, select.EPOLLIN)
-        elif self._callbacks.pop(fd, None):
-            self._poll.unregister(fd)
 
     def _read_spec(self) -> None:
         """An unreadable specification changes nothing; a supervisor that never had one only clears away."""
@@ -159,7 +160,7 @@ class Supervisor:
             remembered = {}  # of another specification: neither its counters nor its files are this one's
             with contextlib.suppress(OSError):
                 folders.clear(folder)
-        return Container(entry, folder, self._watch, remembered)
+        return Container(entry, folder, self._output.watch, remembered)
 
     def _advance_one(self, container: Container, wanted: dict[str, Entry]) -> float | None:
         entry, timeout = wanted.get(container.hostname), self._spec["stop_timeout"]
@@ -194,10 +195,13 @@ class Supervisor:
         return True
 
     def _wait(self, again: float | None) -> None:
-        timeout = None if again is None else max(0.0, again - time.monotonic())
-        for fd, _ in self._poll.poll(timeout):
-            if callback := self._callbacks.get(fd):
-                callback()
+        """Until there is news, or it is time. What containers print is moved meanwhile: it asks for no step."""
+        until = math.inf if again is None else again
+        while True:
+            self._anything.poll(None if math.isinf(until) else _left(until))
+            moved = self._output.settle(0.0)
+            if self._news.settle(min(_GATHER, _left(until)) if moved else 0.0) or not _left(until):
+                return
 
     def _vanish(self) -> None:
         """The name goes in one step, so that nobody ever sees half an instance; clearing may take its time."""
@@ -205,6 +209,39 @@ class Supervisor:
         self._folder.rename(gone)
         files.poke(self._engine_poke, self._folder.name)
         folders.clear(gone)
+
+
+class Readiness:
+    """Files that can be read, and what is to be done then."""
+
+    def __init__(self) -> None:
+        self._poll = select.epoll()
+        self._callbacks: dict[int, Callable[[], object]] = {}
+
+    def fileno(self) -> int:
+        """Can be read itself whenever one of them can."""
+        return self._poll.fileno()
+
+    def watch(self, fd: int, callback: Callable[[], object] | None) -> None:
+        """Has ``callback`` called whenever ``fd`` can be read; ``None`` ends that, and may be repeated."""
+        if callback is not None:
+            self._callbacks[fd] = callback
+            self._poll.register(fd, select.EPOLLIN)
+        elif self._callbacks.pop(fd, None):
+            self._poll.unregister(fd)
+
+    def settle(self, timeout: float) -> bool:
+        """Calls what is due, after so many seconds at most. Whether anything was."""
+        ready = self._poll.poll(timeout)
+        for fd, _ in ready:
+            if callback := self._callbacks.get(fd):
+                callback()
+        return bool(ready)
+
+
+def _left(until: float) -> float:
+    """Seconds until then, on the monotonic clock."""
+    return max(0.0, until - time.monotonic())
 
 
 def _rows(state: Entry) -> list[Entry]:
