@@ -1,0 +1,62 @@
+"""What Prometheus reads of captures: sums since control began, or since the workers did. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from polyport.domain.captures import Captures
+
+Key = tuple[str, str, str, str]
+"""Account, region, endpoint and variant."""
+
+_NAMES = ("account", "region", "endpoint", "variant", "reason")
+
+
+class Sums:
+    """Of all workers together. A worker that is gone still counts; only the last are told apart."""
+
+    MOST_RUNS = 64
+
+    def __init__(self) -> None:
+        self._runs: dict[str, Captures] = {}
+        self.kept: Counter[Key] = Counter()
+        self.dropped: Counter[tuple[str, ...]] = Counter()
+
+    def take(self, sums: Captures) -> None:
+        """What a worker says, in place of what it said before."""
+        self._add(self._runs.pop(sums.run, None), -1)
+        self._runs[sums.run] = sums
+        self._add(sums, 1)
+        if len(self._runs) > self.MOST_RUNS:
+            del self._runs[next(iter(self._runs))]
+
+    def drop(self, key: Key, reason: str, count: int) -> None:
+        """Control itself has dropped so many that were kept."""
+        self.dropped[*key, reason] += count
+
+    def _add(self, sums: Captures | None, sign: int) -> None:
+        for one in sums.variants if sums is not None else ():
+            key = (one.account, one.region, one.endpoint, one.variant)
+            self.kept[key] += sign * one.kept
+            for reason, count in one.dropped.items():
+                self.dropped[*key, reason] += sign * count
+
+
+def render(sums: Sums, numbers: Mapping[str, tuple[str, str, float]]) -> str:
+    """``numbers``: kind, help and value by name, of what is not told by variant. Nothing before the first capture."""
+    if not sums.kept and not sums.dropped:
+        return ""
+    lines = [
+        *_family("polyport_captured_calls_total", "Invocations that data capture has kept.", sums.kept.items()),
+        *_family("polyport_capture_drops_total", "Invocations that it should have kept.", sums.dropped.items()),
+    ]
+    for name, (kind, text, value) in numbers.items():
+        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {value:g}"]
+    return "\n".join(lines) + "\n"
+
+
+def _family(name: str, text: str, counts: Iterable[tuple[tuple[str, ...], int]]) -> list[str]:
+    lines = [f"# HELP {name} {text}", f"# TYPE {name} counter"]
+    for key, count in sorted(counts):
+        labels = ",".join(f'{label}="{value}"' for label, value in zip(_NAMES, key, strict=False))
+        lines.append(f"{name}{{{labels}}} {count}")
+    return lines
