@@ -32,10 +32,10 @@ class Use(msgspec.Struct):
         self.total += size
         self.labels[label] = self.labels.get(label, 0) + size
 
-    def fits(self, label: str, size: int, most: int) -> bool:
-        """Whether so much more stays within ``most`` bytes. No destination gets more than half of them: one that is
-        dead must not be the end of all others."""
-        return self.total + size <= most and self.labels.get(label, 0) + size <= most / 2
+    def left(self, label: str, most: int) -> int:
+        """How much more stays within ``most`` bytes. No destination gets more than half of them: one that is dead must
+        not be the end of all others."""
+        return min(most - self.total, most // 2 - self.labels.get(label, 0))
 
 
 def label_of(destination: str) -> str:

@@ -86,17 +86,17 @@ class Writer:
 
     def _keep(self, target: Target, calls: Sequence[Call], now: float) -> Counter[str]:
         lost: Counter[str] = Counter()
-        for batch, size in _batches(calls):
-            reason = self._append(target, batch, size, now)
-            if reason:
-                lost[reason] += len(batch)
+        label = spool.label_of(target.capture.destination)
+        fitting = _fitting(calls, self._use.left(label, self._most))
+        if fitting < len(calls):
+            lost[SPOOL_FULL] = len(calls) - fitting
+        for batch, size in _batches(calls[:fitting]):
+            if not self._append(target, label, batch, size, now):
+                lost[DISK] += len(batch)
         return lost
 
-    def _append(self, target: Target, batch: Sequence[Call], size: int, now: float) -> str:
-        """Returns why it could not be done; empty: it was."""
-        label = spool.label_of(target.capture.destination)
-        if not self._use.fits(label, size, self._most):
-            return SPOOL_FULL
+    def _append(self, target: Target, label: str, batch: Sequence[Call], size: int, now: float) -> bool:
+        """Returns whether it could be done."""
         try:
             self._expect_room(size)
             file = self._files.get(target) or self._begin(target, label, now)
@@ -106,11 +106,11 @@ class Writer:
             if target in self._files:
                 # It is good up to here, whatever came behind it.
                 self._seal(target)
-            return DISK
+            return False
         self._use.add(label, size)
         if file.size >= MAX_FILE:
             self._seal(target)
-        return ""
+        return True
 
     def _expect_room(self, size: int) -> None:
         """Raises `OSError`."""
@@ -145,6 +145,15 @@ class Writer:
             os.close(self._place[1])
             self._place = None
             self._files.clear()
+
+
+def _fitting(calls: Sequence[Call], room: int) -> int:
+    """How many of the first fit into so many bytes."""
+    for count, call in enumerate(calls):
+        room -= records.size_of(call.frame())
+        if room < 0:
+            return count
+    return len(calls)
 
 
 def _batches(calls: Sequence[Call]) -> Iterator[tuple[Sequence[Call], int]]:
