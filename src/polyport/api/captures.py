@@ -40,7 +40,7 @@ def of(config: Mapping[str, Any]) -> Capture | None:
     modes = {option["CaptureMode"] for option in given["CaptureOptions"]}
     types = given.get("CaptureContentTypeHeader")
     return Capture(
-        destination=given["DestinationS3Uri"].rstrip("/"),
+        destination=given["DestinationS3Uri"],
         percentage=given["InitialSamplingPercentage"],
         takes_input=bool(modes & _INPUT),
         takes_output=bool(modes & _OUTPUT),

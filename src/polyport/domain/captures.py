@@ -6,7 +6,7 @@ import msgspec
 class Capture(msgspec.Struct, frozen=True):
     """``DataCaptureConfig``, as an endpoint's variants carry it."""
 
-    #: ``s3://BUCKET/PREFIX``, without a slash at its end.
+    #: ``s3://BUCKET/PREFIX``, as it was given.
     destination: str
     #: Of the calls, chosen by chance: 0 to 100.
     percentage: int
@@ -38,8 +38,8 @@ class Captured(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Captures(msgspec.Struct, frozen=True, tag="captures"):
-    """Worker to control: sums since the worker began, whenever they have changed. ``run`` is another for each
-    process; what comes again says the same."""
+    """Worker to control: the sums that have changed, since the worker began. ``run`` is another for each process;
+    what comes again says the same."""
 
     run: str
     variants: tuple[Captured, ...]

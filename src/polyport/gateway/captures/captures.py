@@ -74,6 +74,7 @@ class Captures:
         self._draw = draw
         self._tell = tell
         self._writer = Writer(Path(options.capture_folder), options.capture_interval, options.capture_spool_bytes)
+        self._is_on = bool(options.capture_folder)
         self._most = options.capture_max_bytes
         self.most_of_call = options.capture_max_call_bytes
         #: Bytes that are held, of calls under way and of those that wait to be written.
@@ -83,7 +84,8 @@ class Captures:
         self._batch: Batch | None = None
         self._run = secrets.token_hex(8)
         self.tallies: dict[Key, Tally] = {}
-        self._told: captures.Captures | None = None
+        #: What control knows, by how many calls that are.
+        self._told: dict[Key, int] = {}
         self._sweeps = 0
         self._trouble = ""
 
@@ -93,7 +95,7 @@ class Captures:
         self, client: Client, request: Request, endpoint: Endpoint, variant: str, capture: Capture
     ) -> Witness | None:
         """What looks on at a call whose lot it is to be captured; ``None``: it is not."""
-        if self._draw() * 100 >= capture.percentage:
+        if self._draw() * 100 >= capture.percentage or not self._is_on:
             return None
         key = (endpoint.account, endpoint.region, endpoint.name, variant)
         tally = self.tallies.get(key)
@@ -129,15 +131,12 @@ class Captures:
         if self._sweeps >= REPORT_SWEEPS:
             self._sweeps = 0
             self._report()
-        found = self._sums()
-        if found.variants and found != self._told:
-            self._told = found
-            self._tell(found)
+        self._tell_news()
 
     def repeat(self) -> None:
         """There is a new connection to control: say again what it may not have heard."""
-        if self._told is not None:
-            self._tell(self._told)
+        self._told.clear()
+        self._tell_news()
 
     def flush(self) -> None:
         """Begin to write what waits, unless the last time is not over."""
@@ -154,15 +153,23 @@ class Captures:
 
     def close(self) -> None:
         """The worker ends: write the last, and let all of it be sent."""
-        for _ in range(2):
-            if self._batch is not None and self._batch.thread is not None:
-                self._batch.thread.join(PATIENCE)
+        if self._wait() and self._waiting:
             self.flush()
-        if self._batch is None or self._batch.thread is None or not self._batch.thread.is_alive():
+        if self._wait():
             self._writer.close(time())
         self._report()
 
     # Steps
+
+    def _wait(self) -> bool:
+        """Whether what is being written came to its end."""
+        if self._batch is None or self._batch.thread is None:
+            return True
+        self._batch.thread.join(PATIENCE)
+        if self._batch.thread.is_alive():
+            return False
+        self._settle(self._batch)
+        return True
 
     def _write(self, batch: Batch) -> None:
         """In a thread."""
@@ -184,11 +191,13 @@ class Captures:
             tally.dropped += lost
         self._trouble = self._writer.trouble or self._trouble
 
-    def _sums(self) -> captures.Captures:
-        return captures.Captures(
-            self._run,
-            tuple(captures.Captured(*key, one.kept, dict(one.dropped)) for key, one in self.tallies.items()),
-        )
+    def _tell_news(self) -> None:
+        now = {key: tally.kept + tally.dropped.total() for key, tally in self.tallies.items()}
+        news = [key for key, count in now.items() if count != self._told.get(key, 0)]
+        if news:
+            self._told = now
+            sums = (captures.Captured(*key, self.tallies[key].kept, dict(self.tallies[key].dropped)) for key in news)
+            self._tell(captures.Captures(self._run, tuple(sums)))
 
     def _report(self) -> None:
         trouble, self._trouble = f" ({self._trouble})" if self._trouble else "", ""

@@ -13,6 +13,7 @@ from polyport.telemetry.capture.records import Call, Entry
 if TYPE_CHECKING:
     from polyport.domain.captures import Capture
     from polyport.errors import ApiError
+    from polyport.gateway.calls.course import Course
     from polyport.gateway.captures.captures import Captures, Key, Tally
     from polyport.gateway.clients.exchange import Client
     from polyport.gateway.clients.request import Request
@@ -92,8 +93,12 @@ class Witness(Between):
                 self._keep(self._output, part)
 
     def finish(self) -> None:
-        """The answer is complete."""
+        """The answer is complete, or a stream ends with the error that broke it off."""
+        call: Course = self.exchange  # type: ignore[assignment]  # nothing else has a witness
         super().finish()
+        if call.failure:
+            self._forget()
+            return
         self.exchange = None  # type: ignore[assignment]
         request = self._request
         if self._capture.takes_input and not request.is_whole:

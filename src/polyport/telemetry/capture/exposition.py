@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from polyport.domain.captures import Captures
+from polyport.domain.captures import Captured, Captures
 
 Key = tuple[str, str, str, str]
 """Account, region, endpoint and variant."""
@@ -12,20 +12,25 @@ _NAMES = ("account", "region", "endpoint", "variant", "reason")
 
 
 class Sums:
-    """Of all workers together. A worker that is gone still counts; only the last are told apart."""
+    """Of all workers together. A worker that is gone still counts."""
 
+    #: Workers that are told apart; of older ones only their part of the sums is left.
     MOST_RUNS = 64
 
     def __init__(self) -> None:
-        self._runs: dict[str, Captures] = {}
+        self._runs: dict[str, dict[Key, Captured]] = {}
         self.kept: Counter[Key] = Counter()
         self.dropped: Counter[tuple[str, ...]] = Counter()
 
     def take(self, sums: Captures) -> None:
         """What a worker says, in place of what it said before."""
-        self._add(self._runs.pop(sums.run, None), -1)
-        self._runs[sums.run] = sums
-        self._add(sums, 1)
+        run = self._runs[sums.run] = self._runs.pop(sums.run, {})
+        for one in sums.variants:
+            key = (one.account, one.region, one.endpoint, one.variant)
+            if key in run:
+                self._add(key, run[key], -1)
+            run[key] = one
+            self._add(key, one, 1)
         if len(self._runs) > self.MOST_RUNS:
             del self._runs[next(iter(self._runs))]
 
@@ -33,12 +38,10 @@ class Sums:
         """Control itself has dropped so many that were kept."""
         self.dropped[*key, reason] += count
 
-    def _add(self, sums: Captures | None, sign: int) -> None:
-        for one in sums.variants if sums is not None else ():
-            key = (one.account, one.region, one.endpoint, one.variant)
-            self.kept[key] += sign * one.kept
-            for reason, count in one.dropped.items():
-                self.dropped[*key, reason] += sign * count
+    def _add(self, key: Key, one: Captured, sign: int) -> None:
+        self.kept[key] += sign * one.kept
+        for reason, count in one.dropped.items():
+            self.dropped[*key, reason] += sign * count
 
 
 def render(sums: Sums, numbers: Mapping[str, tuple[str, str, float]]) -> str:

@@ -140,5 +140,5 @@ def key(target: Target, at: float, identity: str) -> tuple[str, str]:
     began = min(max(at, target.hour * 3600.0), target.hour * 3600.0 + 3599.999)
     when = datetime.fromtimestamp(began, UTC)
     name = f"{when:%M-%S}-{when.microsecond // 1000:03d}-{identity}.jsonl"
-    parts = (prefix, target.endpoint, target.variant, f"{when:%Y/%m/%d/%H}", name)
+    parts = (prefix.rstrip("/"), target.endpoint, target.variant, f"{when:%Y/%m/%d/%H}", name)
     return bucket, "/".join(part for part in parts if part)
