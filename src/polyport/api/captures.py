@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from polyport.api.refusals import invalid, not_served
+from polyport.api.refusals import invalid
 from polyport.artifacts import locations, tree
 from polyport.domain.captures import Capture
 from polyport.domain.endpoints import Endpoint, Variant
@@ -21,7 +21,7 @@ def check(config: Mapping[str, Any]) -> None:
         return
     given = config[MEMBER]["DestinationS3Uri"]
     if given.startswith("https://"):
-        raise not_served(f"{MEMBER}.DestinationS3Uri with https", "that; write it as s3://BUCKET/PREFIX")
+        raise invalid(f"{MEMBER}.DestinationS3Uri with https is not supported: write it as s3://BUCKET/PREFIX.")
     try:
         place = locations.parse(given)
         assert isinstance(place, locations.Bucket), "it begins with s3://, as the pattern asks for"
