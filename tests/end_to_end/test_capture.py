@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support.server import Server, call, wait_for, wait_for_status
+from support.server import Server, call, create_endpoint, wait_for, wait_for_status
 
 KEY = re.compile(
     r"captured/pair/AllTraffic/\d{4}/\d\d/\d\d/\d\d/\d\d-\d\d-\d{3}-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.jsonl"
@@ -159,6 +159,30 @@ def test_a_dead_store_drops_captures_and_nothing_else(make_server: Callable[...,
     wait_for(lambda: not list((server.home / "capture").rglob("*.spool")), "all of it")
     assert 4 <= len(captured(server.home)) < sent
     assert lines[0]["captureData"]["endpointInput"]["data"] == "x" * 5000
+
+
+def test_the_example_of_the_docs_works(make_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/observability.md, to the letter, on an endpoint that had no capture."""
+    page = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
+    [example] = re.findall(r"```python\n(.*?)```", page[page.index("## Data capture") :], re.DOTALL)
+    server = make_server(engine="fake", capture_interval=1).start()
+    create_endpoint(server, "churn", {"Image": "any:1"}, mode="Single")
+    sagemaker, runtime = server.client("sagemaker"), server.client("sagemaker-runtime")
+    wait_for_status(sagemaker, "churn", "InService")
+    call(runtime, "churn", b"before")
+    for name, value in {
+        "AWS_ENDPOINT_URL": server.url,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "polyport",
+        "AWS_SECRET_ACCESS_KEY": "polyport",
+    }.items():
+        monkeypatch.setenv(name, value)
+    exec(compile(example, "docs/observability.md", "exec"), {})  # the page is ours
+    described = wait_for_status(sagemaker, "churn", "InService")
+    assert described["DataCaptureConfig"]["CaptureStatus"] == "Started"
+    call(runtime, "churn", b"after")
+    [line] = wait_for(lambda: captured(server.home, "captures"), "the call to arrive")
+    assert line["captureData"]["endpointInput"]["data"] == "after"
 
 
 @pytest.fixture
