@@ -3,9 +3,11 @@ and no trouble with disk or store is a caller's."""
 
 import base64
 import json
+import os
 import re
+import subprocess
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,7 @@ def test_what_a_killed_server_had_written_is_sent_by_the_next(make_server: Calla
     wait_for(lambda: not list(spool.rglob("*.spool")), "the spool to be empty")
 
 
+@pytest.mark.slow
 def test_a_dead_store_drops_captures_and_nothing_else(make_server: Callable[..., Server], closed_port: int) -> None:
     """Calls go on and are answered as ever. As many captures as the spool may hold wait; the others are counted. Once
     there is a store again, those that waited are sent."""
@@ -159,6 +162,39 @@ def test_a_dead_store_drops_captures_and_nothing_else(make_server: Callable[...,
     wait_for(lambda: not list((server.home / "capture").rglob("*.spool")), "all of it")
     assert 4 <= len(captured(server.home)) < sent
     assert lines[0]["captureData"]["endpointInput"]["data"] == "x" * 5000
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """The folder ``capture`` of the first server's home, with less than half a megabyte behind it."""
+    folder = tmp_path / "h0" / "capture"
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=False, capture_output=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_drops_captures_and_nothing_else(full_disk: Path, make_server: Callable[..., Server]) -> None:
+    """Calls go on and are answered as ever; what was written before is sent, what was not is counted."""
+    server = make_server(engine="fake", capture_interval=3600)
+    full_disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=400k,mode=700", "tmpfs", str(full_disk)]
+    if os.geteuid() or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("no file system of limited size can be mounted here")
+    server.start()
+    create_captured(server, "any:1", CaptureOptions=[{"CaptureMode": "Input"}])
+    runtime = server.client("sagemaker-runtime")
+    sent = 0
+    while not metric(server, "polyport_capture_drops_total"):
+        assert b"x" * 20_000 in call(runtime, "pair", b"x" * 20_000)
+        sent += 1
+        assert sent < 10_000
+    assert b"more" in call(runtime, "pair", b"more")
+    assert server.stop() == 0
+    assert "the disk is nearly full" in server.log()
+    assert "disk: " in server.log()
+    lines = captured(server.home)
+    assert 1 <= len(lines) < sent + 1
+    assert not list(full_disk.rglob("*.spool"))
 
 
 def test_the_example_of_the_docs_works(make_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:

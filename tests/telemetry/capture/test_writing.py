@@ -188,6 +188,13 @@ def test_what_a_killed_worker_left_is_ready(root: Path) -> None:
     assert [folder.name for folder in root.iterdir()] == ["ready"]
 
 
+def test_a_folder_whose_worker_was_killed_in_removing_it_goes(root: Path) -> None:
+    """It has no lock any more, and nothing in it."""
+    (root / "worker-1-aaaa").mkdir(parents=True)
+    assert spool.adopt(root) == 0
+    assert list(root.iterdir()) == []
+
+
 def test_names_tell_the_age_and_the_destination() -> None:
     """And nothing else is a spool file."""
     name = spool.name_of(spool.label_of("s3://bucket/a"), NOW, "0b7bfd33-c8a7-4adf-a09a-98fd0af79974")

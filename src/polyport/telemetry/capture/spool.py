@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -74,12 +75,10 @@ def seal(file: Path) -> None:
 
 def leave(folder: Path, lock: int) -> None:
     """The worker ends; what could not be sealed is found by `adopt`."""
-    try:
+    with suppress(OSError):
         if not any(file.name != _LOCK for file in folder.iterdir()):
             (folder / _LOCK).unlink()
             folder.rmdir()
-    except OSError:
-        pass
     os.close(lock)
 
 
@@ -111,7 +110,9 @@ def _adopt(folder: Path) -> int:
     try:
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        # Its worker is about to remove it, or it was left half-way in doing so.
+        # Its worker is about to remove it, or was killed in doing so.
+        with suppress(OSError):
+            folder.rmdir()
         return 0
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

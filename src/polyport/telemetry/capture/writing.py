@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from polyport.telemetry.capture import records, spool
-from polyport.telemetry.capture.records import Call, Target
+from polyport.telemetry.capture.records import Call, Pieces, Target
 
 #: Why a call that was to be captured is not.
 SPOOL_FULL = "spool full"
@@ -87,20 +87,21 @@ class Writer:
     def _keep(self, target: Target, calls: Sequence[Call], now: float) -> Counter[str]:
         lost: Counter[str] = Counter()
         label = spool.label_of(target.capture.destination)
-        fitting = _fitting(calls, self._use.left(label, self._most))
-        if fitting < len(calls):
-            lost[SPOOL_FULL] = len(calls) - fitting
-        for batch, size in _batches(calls[:fitting]):
+        frames = [call.frame() for call in calls]
+        fitting = _fitting(frames, self._use.left(label, self._most))
+        if fitting < len(frames):
+            lost[SPOOL_FULL] = len(frames) - fitting
+        for batch, size in _batches(frames[:fitting]):
             if not self._append(target, label, batch, size, now):
                 lost[DISK] += len(batch)
         return lost
 
-    def _append(self, target: Target, label: str, batch: Sequence[Call], size: int, now: float) -> bool:
+    def _append(self, target: Target, label: str, batch: Sequence[Pieces], size: int, now: float) -> bool:
         """Returns whether it could be done."""
         try:
             self._expect_room(size)
             file = self._files.get(target) or self._begin(target, label, now)
-            _put(file, [piece for call in batch for piece in call.frame()])
+            _put(file, [piece for frame in batch for piece in frame])
         except OSError as error:
             self._note(error)
             if target in self._files:
@@ -147,31 +148,31 @@ class Writer:
             self._files.clear()
 
 
-def _fitting(calls: Sequence[Call], room: int) -> int:
+def _fitting(frames: Sequence[Pieces], room: int) -> int:
     """How many of the first fit into so many bytes."""
-    for count, call in enumerate(calls):
-        room -= records.size_of(call.frame())
+    for count, frame in enumerate(frames):
+        room -= records.size_of(frame)
         if room < 0:
             return count
-    return len(calls)
+    return len(frames)
 
 
-def _batches(calls: Sequence[Call]) -> Iterator[tuple[Sequence[Call], int]]:
+def _batches(frames: Sequence[Pieces]) -> Iterator[tuple[Sequence[Pieces], int]]:
     """Together no larger than a file, if one call alone is not; with their bytes."""
-    batch: list[Call] = []
+    batch: list[Pieces] = []
     size = 0
-    for call in calls:
-        more = records.size_of(call.frame())
+    for frame in frames:
+        more = records.size_of(frame)
         if batch and size + more > MAX_FILE:
             yield batch, size
             batch, size = [], 0
-        batch.append(call)
+        batch.append(frame)
         size += more
     if batch:
         yield batch, size
 
 
-def _put(file: File, pieces: Sequence[bytes | bytearray], flags: int = 0) -> None:
+def _put(file: File, pieces: Pieces, flags: int = 0) -> None:
     """All of it or nothing. Raises `OSError`."""
     handle = os.open(file.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | flags, 0o600)
     try:
@@ -185,7 +186,7 @@ def _put(file: File, pieces: Sequence[bytes | bytearray], flags: int = 0) -> Non
         os.close(handle)
 
 
-def _write(handle: int, pieces: Sequence[bytes | bytearray]) -> int:
+def _write(handle: int, pieces: Pieces) -> int:
     rest = [memoryview(piece) for piece in pieces if piece]
     total = 0
     while rest:
