@@ -307,6 +307,26 @@ def test_a_full_disk_drops_and_counts(
     assert caplog.text.count("calls captured") <= 2
 
 
+def test_a_worker_that_gets_no_thread_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was to be written is lost and counted; the rest of what is done each second is done."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert call(world).status == 200
+        world.gateway.sweep()
+    assert len(world.counts) == 1
+    assert call(world).status == 200
+    assert len(lines(world)) == 1
+    assert dropped(world) == {"disk": 1}
+    assert "can't start new thread" in caplog.text
+    assert is_idle(world)
+
+
 def test_a_copy_is_captured_under_its_shadows_name(make: Callable[..., World]) -> None:
     """Both lines have the same event id: what the two answered can be compared."""
     other = shadow(instance("s", 2), name="Shadow", capture=capture())

@@ -148,8 +148,13 @@ class Captures:
             batch = self._batch = Batch(self._waiting, self._waiting_size)
             self._waiting, self._waiting_size = {}, 0
             # A daemon: a disk that hangs must not keep the process from ending.
-            batch.thread = threading.Thread(target=self._write, args=(batch,), daemon=True)
-            batch.thread.start()
+            thread = threading.Thread(target=self._write, args=(batch,), daemon=True)
+            try:
+                thread.start()
+                batch.thread = thread
+            except RuntimeError as error:
+                # There can be no more threads: what was to be written is lost.
+                self._trouble = str(error)
 
     def close(self) -> None:
         """The worker ends: write the last, and let all of it be sent."""
@@ -163,12 +168,14 @@ class Captures:
 
     def _wait(self) -> bool:
         """Whether what is being written came to its end."""
-        if self._batch is None or self._batch.thread is None:
+        batch = self._batch
+        if batch is None:
             return True
-        self._batch.thread.join(PATIENCE)
-        if self._batch.thread.is_alive():
-            return False
-        self._settle(self._batch)
+        if batch.thread is not None:
+            batch.thread.join(PATIENCE)
+            if batch.thread.is_alive():
+                return False
+        self._settle(batch)
         return True
 
     def _write(self, batch: Batch) -> None:
