@@ -179,6 +179,27 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "is not copied."
         ),
     ] = 64 * 1024 * 1024
+    capture_max_bytes: Annotated[
+        Bytes,
+        _doc(
+            "The bytes that may be held in memory for data capture, of calls under way and of those that wait to be "
+            "written, shared out evenly among the workers; an invocation that does not fit in is not captured."
+        ),
+    ] = 64 * 1024 * 1024
+    capture_max_call_bytes: Annotated[
+        Bytes,
+        _doc("The most that data capture keeps of one invocation, both bodies together, in bytes. Larger: none of it."),
+    ] = 16 * 1024 * 1024
+    capture_spool_bytes: Annotated[
+        Bytes,
+        _doc(
+            "The bytes of captured invocations that may wait on the disk while their store does not take them; one "
+            "destination gets half of them at most. What comes beyond is not captured."
+        ),
+    ] = 1024**3
+    capture_interval: Annotated[
+        Seconds, _doc("Seconds after which captured invocations are sent to their store, at the latest.")
+    ] = 30.0
     metrics_open: Annotated[
         bool,
         _doc(
@@ -293,8 +314,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     s3_endpoint_url: Annotated[
         str,
         _doc(
-            "An S3-compatible store to read `s3://` model data from. "
-            "Empty: from the folder `buckets/BUCKET` in the home."
+            "An S3-compatible store to read `s3://` model data from, and to write captured invocations to. "
+            "Empty: the folder `buckets/BUCKET` in the home."
         ),
     ] = ""
     file_model_data: Annotated[

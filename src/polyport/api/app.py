@@ -102,7 +102,7 @@ class _Front:
             "polyport_ready": ("Whether every gateway worker serves by the latest table.", float(ready)),
             "polyport_gateway_workers": ("Gateway workers that are connected.", float(facts.get("workers", 0))),
         }
-        text = prometheus.render(metrics.totals, metrics.in_flight(time.time()), gauges)
+        text = prometheus.render(metrics.totals, metrics.in_flight(time.time()), gauges) + self._context.more_metrics()
         return HttpResponse(text, 200, {render.REQUEST_ID.decode(): request_id}, media_type=prometheus.CONTENT_TYPE)
 
     async def _admit(self, entered: entry.Entry) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from polyport.api import captures
 from polyport.domain.endpoints import Deployment, Endpoint, Fleet, Status, Variant
 from polyport.domain.instances import Image
 
@@ -32,6 +33,7 @@ def describe(endpoint: Endpoint, healthy: Mapping[str, int], activity: Activity)
         "CreationTime": endpoint.created_at,
         "LastModifiedTime": endpoint.modified_at,
         **_variants(endpoint, healthy, _select(activity, coming=not apart, others=True)),
+        "DataCaptureConfig": captures.summary(endpoint),
         "LastDeploymentConfig": wanted.deployment_config,
         "FailureReason": state.failure_reason[:MAX_REASON] or None,
     }

@@ -37,7 +37,6 @@ _MODEL = (
     *(f"Containers.*.{member}" for member in _CONTAINER),
 )
 _CONFIG = (
-    "DataCaptureConfig",
     "KmsKeyId",
     "ExplainerConfig",
     "EnableNetworkIsolation",

@@ -5,8 +5,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polyport.api import containers
+from polyport.api import captures, containers
 from polyport.api.refusals import invalid, not_found, not_served
+from polyport.domain.captures import Capture
 from polyport.domain.endpoints import Variant
 from polyport.domain.names import Owner
 from polyport.domain.resources import EndpointConfig, Model
@@ -38,6 +39,7 @@ def check(config: Definition) -> None:
         raise invalid(f"VariantName must be unique within an endpoint configuration; given more than once: {twice}.")
     if config.get(SHADOW):
         _check_shadow(config)
+    captures.check(config)
 
 
 def all_of(config: Definition) -> list[Definition]:
@@ -97,13 +99,16 @@ def model_names(config: Definition) -> list[str]:
 def snapshot(owner: Owner, config: EndpointConfig, models: Mapping[str, Model]) -> tuple[Variant, ...]:
     """Copies of all variants with their models. Raises `ApiError` when a model is gone."""
     shadows = {variant["VariantName"] for variant in config.definition.get(SHADOW, [])}
+    capture = captures.of(config.definition)
     return tuple(
-        _snapshot(owner, variant, models, is_shadow=variant["VariantName"] in shadows)
+        _snapshot(owner, variant, models, capture, is_shadow=variant["VariantName"] in shadows)
         for variant in all_of(config.definition)
     )
 
 
-def _snapshot(owner: Owner, variant: Definition, models: Mapping[str, Model], *, is_shadow: bool) -> Variant:
+def _snapshot(
+    owner: Owner, variant: Definition, models: Mapping[str, Model], capture: Capture | None, *, is_shadow: bool
+) -> Variant:
     model = models.get(variant["ModelName"])
     if model is None:
         raise not_found(owner, "model", variant["ModelName"])
@@ -120,6 +125,7 @@ def _snapshot(owner: Owner, variant: Definition, models: Mapping[str, Model], *,
         startup_timeout=variant.get("ContainerStartupHealthCheckTimeoutInSeconds"),
         download_timeout=variant.get("ModelDataDownloadTimeoutInSeconds"),
         shadow=is_shadow,
+        capture=capture,
     )
 
 

@@ -30,6 +30,8 @@ def make_client(endpoint_url: str, region: str) -> Any:
         retries={"mode": "standard", "max_attempts": 3},
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
+        # Stores that are not AWS's own know no trailing checksums.
+        request_checksum_calculation="when_required",
         **unsigned,
     )
     region = session.get_config_variable("region") or region

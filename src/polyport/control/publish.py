@@ -16,6 +16,7 @@ import msgspec
 
 from polyport.control import routes
 from polyport.domain.access import CLOSED, AccessTable
+from polyport.domain.captures import Captures
 from polyport.domain.counts import Counted, Counts
 from polyport.domain.routes import (
     Acknowledge,
@@ -93,6 +94,8 @@ class Publisher:
         self.on_refused: Callable[[Refused], None] = lambda _: None
         #: Told of what workers counted; calls the second argument once that is kept.
         self.on_counts: Callable[[Counts, Callable[[], None]], None] = lambda _, settle: settle()
+        #: Told what became of captures in a worker.
+        self.on_captures: Callable[[Captures], None] = lambda _: None
         # Versions must grow across restarts, also when the database was put back to an older state.
         self._first_version = self._version = int(clock() * 1000)
         self._access = CLOSED
@@ -286,6 +289,8 @@ class Publisher:
             self.on_refused(message)
         elif isinstance(message, Counts):
             self.on_counts(message, partial(worker.settle, message.number))
+        elif isinstance(message, Captures):
+            self.on_captures(message)
         else:
             raise ValueError("a worker says hello once")
 

@@ -160,6 +160,7 @@ def _variant(
         hostnames=hostnames,
         instances=tuple(instance for instance in instances if instance)[:count],
         routing_strategy=variant.routing_strategy,
+        capture=variant.capture if variant.capture and variant.capture.is_active else None,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from polyport.domain.captures import Capture
 from polyport.domain.instances import ContainerSpec, Image
 from polyport.domain.names import Owner
 
@@ -60,6 +61,8 @@ class Variant(msgspec.Struct, frozen=True):
     download_timeout: float | None = None
     #: It is a shadow variant: ``weight`` is the share of the traffic, 0 to 1, that is copied to it.
     shadow: bool = False
+    #: ``DataCaptureConfig``; ``None``: there is none.
+    capture: Capture | None = None
 
 
 class Wanted(msgspec.Struct, frozen=True):

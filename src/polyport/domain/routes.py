@@ -3,6 +3,7 @@
 import msgspec
 
 from polyport.domain.access import AccessTable
+from polyport.domain.captures import Capture, Captures
 from polyport.domain.counts import Counted, Counts
 
 
@@ -35,6 +36,8 @@ class VariantRoute(msgspec.Struct, frozen=True):
     routing_strategy: str = "RANDOM"
     #: Its share of the calls that name the variant; those of one name add up to 1.
     share: float = 1.0
+    #: Which of its calls are captured; ``None``: none.
+    capture: Capture | None = None
 
 
 class ShadowRoute(msgspec.Struct, frozen=True):
@@ -108,4 +111,4 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 FromControl = Publish | Counted
-FromWorker = Hello | Acknowledge | Unreachable | Refused | Counts
+FromWorker = Hello | Acknowledge | Unreachable | Refused | Counts | Captures

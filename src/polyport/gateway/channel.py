@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import msgspec
 
+from polyport.domain.captures import Captures
 from polyport.domain.counts import Counted, Counts
 from polyport.domain.routes import (
     Acknowledge,
@@ -82,6 +83,10 @@ class Channel:
         is_there = self._writer is not None and not self._writer.is_closing()
         self._send(counts)
         return is_there
+
+    def capture(self, sums: Captures) -> None:
+        """What became of captures."""
+        self._send(sums)
 
     def report(self, instance: str, hostname: str, reason: str) -> None:
         """A container does not answer."""

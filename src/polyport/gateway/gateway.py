@@ -10,12 +10,13 @@ from typing import Any, cast
 from polyport.access.keyring import Known
 from polyport.aws import claims, denials
 from polyport.aws.denials import Denial
+from polyport.domain import captures as domain_captures
 from polyport.domain.access import AccessTable
 from polyport.domain.counts import Counts
 from polyport.domain.names import Owner
 from polyport.domain.routes import Address, Refused, RouteTable
 from polyport.errors import ApiError
-from polyport.gateway import access_log
+from polyport.gateway import access_log, watching
 from polyport.gateway.callers import audit
 from polyport.gateway.callers import guard as guards
 from polyport.gateway.callers.audit import Refusals
@@ -26,6 +27,7 @@ from polyport.gateway.calls.forward import Forward
 from polyport.gateway.calls.invocation import Invocation
 from polyport.gateway.calls.refusal import Refusal
 from polyport.gateway.calls.streaming import StreamedInvocation
+from polyport.gateway.captures.captures import Captures
 from polyport.gateway.clients import between
 from polyport.gateway.clients.connection import Connection
 from polyport.gateway.clients.exchange import Client, Exchange, Taker
@@ -65,6 +67,7 @@ class Gateway:
         report: Report = lambda *_: None,
         tell: Callable[[Refused], bool] = lambda _: True,
         count: Callable[[Counts], bool] = lambda _: True,
+        tell_captures: Callable[[domain_captures.Captures], object] = lambda _: None,
         on_drained: Callable[[], object] = lambda: None,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -85,6 +88,7 @@ class Gateway:
             self.stages = Lane(loop, options.stage_timeout, Course.expire)
         self.forwards: Lane[Forward] = Lane(loop, options.invocation_timeout, Forward.expire)
         self.shadows = Shadows(self, options.shadow_max_calls, options.shadow_max_bytes)
+        self.captures = Captures(options, draw, tell_captures)
         self.access_log = access_log.Log(options.access_log) if options.access_log else None
         self.ledger = Ledger(count)
         self.index = routes.empty()
@@ -140,17 +144,11 @@ class Gateway:
         except ApiError as error:
             refusal = self._refuse(client, request, known, error)
             return Refusal(client, request.target, refusal, began if self.options.server_timing else None)
-        mirror = self.shadows.watch(client, request, call) if call[0].shadows else None
-        if mirror is not None:
-            client = mirror
+        if call[0].is_watched:
+            return watching.begin(self, client, request, call)
         if call[-1]:
-            exchange: Invocation = StreamedInvocation(self, client, request, call, self.streams)
-        else:
-            exchange = Invocation(self, client, request, call, self.calls)
-        if mirror is None:
-            return exchange
-        mirror.exchange = exchange
-        return mirror
+            return StreamedInvocation(self, client, request, call, self.streams)
+        return Invocation(self, client, request, call, self.calls)
 
     def _home_of(self, request: Request) -> tuple[str, str]:
         """The account and region of whoever calls a server without keys. Raises `ApiError`."""
@@ -264,6 +262,7 @@ class Gateway:
                 container.pool.sweep()
         self.control.sweep()
         self.shadows.sweep()
+        self.captures.sweep()
         self._refusals.flush()
         self.ledger.gather(self.index, time())
         if self.access_log is not None:
@@ -291,6 +290,7 @@ class Gateway:
         for client in clients:
             client.transport.abort()
         self.shadows.close()
+        self.captures.close()
         self._refusals.flush()
         for instance in (*self.index.instances.values(), *self._draining.values()):
             instance.close()

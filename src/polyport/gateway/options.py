@@ -6,6 +6,7 @@ from math import ceil
 import msgspec
 
 from polyport.settings import Settings
+from polyport.telemetry.capture import spool
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,6 +47,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     #: Copies of calls that may be held for shadow variants, and bytes of them.
     shadow_max_calls: int = 100
     shadow_max_bytes: int = 64 * 1024 * 1024
+    #: The spool of captured calls; and bytes of them that may be held, of one call, and that the whole spool may take.
+    capture_folder: str = ""
+    capture_max_bytes: int = 64 * 1024 * 1024
+    capture_max_call_bytes: int = 16 * 1024 * 1024
+    capture_spool_bytes: int = 1024**3
+    #: Seconds after which what was written is sent.
+    capture_interval: float = 30.0
     server_timing: bool = True
     #: ``stdout``, ``stderr`` or a file; empty: no log.
     access_log: str = ""
@@ -82,6 +90,11 @@ def from_settings(
         max_connections=settings.max_connections,
         shadow_max_calls=ceil(settings.shadow_max_calls / settings.workers),
         shadow_max_bytes=ceil(settings.shadow_max_bytes / settings.workers),
+        capture_folder=str(settings.home / spool.FOLDER),
+        capture_max_bytes=ceil(settings.capture_max_bytes / settings.workers),
+        capture_max_call_bytes=settings.capture_max_call_bytes,
+        capture_spool_bytes=settings.capture_spool_bytes,
+        capture_interval=settings.capture_interval,
         server_timing=settings.server_timing,
         access_log=_log_path(settings),
         drain_timeout=settings.invocation_timeout,

@@ -63,10 +63,11 @@ class Worker:
             report=self._channel.report,
             tell=self._channel.tell,
             count=self._channel.count,
+            tell_captures=self._channel.capture,
             on_drained=self._channel.acknowledge,
         )
         self._channel.on_counted = self.gateway.ledger.settle
-        self._channel.on_connected = self.gateway.ledger.repeat
+        self._channel.on_connected = self._repeat
         self.gateway.on_idle = self._idle.set
         self.gateway.most_connections = most_connections(options.max_connections, options.shadow_max_calls)
 
@@ -105,6 +106,10 @@ class Worker:
         if not task.cancelled() and task.exception() is not None:
             self._failure = task.exception()
             self.stop()
+
+    def _repeat(self) -> None:
+        self.gateway.ledger.repeat()
+        self.gateway.captures.repeat()
 
     def _take(self, table: RouteTable) -> int:
         self.gateway.take(table)

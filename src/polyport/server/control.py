@@ -21,6 +21,7 @@ from polyport.access.vault import open_vault
 from polyport.api import app as api
 from polyport.api.context import Context
 from polyport.artifacts.cache import Cache
+from polyport.artifacts.outgoing import Outgoing
 from polyport.control import chronicle, health, plan
 from polyport.control.chronicle import Chronicle
 from polyport.control.limits import Limits
@@ -32,6 +33,7 @@ from polyport.engines.contract import Dependent
 from polyport.errors import EngineError, PolyportError, StoreError, UsageError
 from polyport.server import alarming, guests, processes, supplies
 from polyport.server.access import Watcher, is_loopback
+from polyport.server.capturing import Sender
 from polyport.server.children import EXIT_USAGE
 from polyport.server.metering import Metering
 from polyport.server.sockets import sockets
@@ -99,9 +101,11 @@ class Control:
         self.audit = _audit_log(settings)
         self.metrics = keeping.Metrics(settings.home / keeping.FILE_NAME)
         self.metering = Metering(self.metrics, self.reconciler.view, self.engine)
+        self.captures = Sender(settings.home, Outgoing(settings))
         self.logs = Shelf(settings.home / "logs", settings.log_retention_days)
         self.reconciler.publisher.on_refused = self._note_refusals
         self.reconciler.publisher.on_counts = self.metering.take
+        self.reconciler.publisher.on_captures = self.captures.take
         self._stopping = asyncio.Event()
         self._is_leaving = False
 
@@ -145,6 +149,7 @@ class Control:
                 asyncio.create_task(self.access.run()),
                 asyncio.create_task(self.metering.run()),
             ]
+            self.captures.start()
             await self.reconciler.start()
             meeting = sockets(self.settings.home)
             publisher = self.reconciler.publisher
@@ -163,6 +168,7 @@ class Control:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.reconciler.stop()
+            await asyncio.to_thread(self.captures.close)
             await self.supplies.close()
             await self.cache.close()
             await self.store.close()
@@ -245,6 +251,7 @@ class Control:
             why_no_network_isolation=getattr(self.engine, "why_no_network_isolation", lambda: ""),
             is_stopping=self._stopping.is_set,
             logs=self.logs,
+            more_metrics=self.captures.text,
         )
         application = api.application(context, self)
         config = uvicorn.Config(

@@ -98,6 +98,7 @@ class Variant:
 
     __slots__ = (
         "all_stages",
+        "capture",
         "header",
         "hostnames",
         "instances",
@@ -114,6 +115,8 @@ class Variant:
         self.name = route.name
         self.weight = route.weight
         self.share = route.share
+        #: Which of its calls are captured; ``None``: none.
+        self.capture = route.capture
         #: The other fleets of its name that have the same containers.
         self.siblings: tuple[Variant, ...] = ()
         self.mode = route.mode
@@ -141,7 +144,19 @@ class Endpoint:
     """One endpoint that may be invoked. ``shares`` are what untargeted calls are drawn among, ``named`` the same for
     calls that name a variant, by the bytes of its name."""
 
-    __slots__ = ("account", "arn", "name", "named", "paths", "region", "route", "shadows", "shares", "variants")
+    __slots__ = (
+        "account",
+        "arn",
+        "is_watched",
+        "name",
+        "named",
+        "paths",
+        "region",
+        "route",
+        "shadows",
+        "shares",
+        "variants",
+    )
 
     def __init__(self, route: EndpointRoute, variants: tuple[Variant, ...], shadows: tuple[Shadow, ...] = ()) -> None:
         self.route = route
@@ -151,6 +166,8 @@ class Endpoint:
         self.arn = arn(Owner(route.account, route.region), "endpoint", route.name)
         self.variants = variants
         self.shadows = shadows
+        #: Calls to it may be copied or captured.
+        self.is_watched = bool(shadows) or any(variant.capture is not None for variant in variants)
         self.shares = choice.by_weight(variants)
         self.named = choice.by_name(variants)
         for variant in variants:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from polyport.gateway import access_log
 from polyport.gateway.calls import headers, planning
+from polyport.gateway.captures.captured import CapturedCopy
 from polyport.gateway.containers import choice
 from polyport.gateway.shadows import tally
 from polyport.gateway.shadows.budget import Budget, Hold
@@ -16,9 +17,11 @@ from polyport.gateway.shadows.mirror import Copy, Mirror
 from polyport.gateway.shadows.tally import Tally
 
 if TYPE_CHECKING:
+    from polyport.gateway.calls.course import Course
     from polyport.gateway.calls.planning import Call
-    from polyport.gateway.clients.exchange import Client
+    from polyport.gateway.clients.exchange import Client, Taker
     from polyport.gateway.clients.request import Request
+    from polyport.gateway.deadlines import Lane
     from polyport.gateway.gateway import Gateway
 
 log = logging.getLogger(__name__)
@@ -40,7 +43,7 @@ class Shadows:
         #: By the endpoint's ARN and the shadow variant's name.
         self.tallies: dict[tuple[str, str], Tally] = {}
         self._due: deque[Copy] = deque()
-        self._under_way: dict[Sink, tuple[Copy, CopiedInvocation]] = {}
+        self._under_way: dict[Sink, tuple[Copy, Taker]] = {}
         #: The next turn begins with what is due.
         self._is_called = False
         self._sweeps = 0
@@ -77,8 +80,8 @@ class Shadows:
         while self._due:
             self._due.popleft().drop(tally.ENDING)
         while self._under_way:
-            _, (copy, invocation) = self._under_way.popitem()
-            invocation.abandon()
+            _, (copy, exchange) = self._under_way.popitem()
+            exchange.abandon()
             copy.drop(tally.ENDING)
         self._report()
 
@@ -117,16 +120,30 @@ class Shadows:
             client = entry = access_log.Entry(gateway.access_log, sink, copy.request, is_shadow=True)
         call = (copy.endpoint, variant, instance, copy.stages, copy.accept, copy.is_stream)
         lane = gateway.streams if copy.is_stream else gateway.calls
-        invocation = CopiedInvocation(gateway, client, copy.request, call, lane)
-        invocation.hold = copy.hold
+        exchange = self._exchange(client, copy, call, lane)
         if entry is not None:
-            entry.exchange = invocation
-        self._under_way[sink] = copy, invocation
+            entry.exchange = exchange
+        self._under_way[sink] = copy, exchange
         try:
-            invocation.start()
+            exchange.start()
         except Exception:
             log.exception("the copy of request %s failed", copy.request.id.decode())
-            invocation.crashed()
+            exchange.crashed()
+
+    def _exchange(self, client: Client, copy: Copy, call: Call, lane: Lane[Course]) -> Taker:
+        """The copy itself, or the witness of it if it is captured: that is the shadow variant's own."""
+        gateway, variant, request = self._gateway, copy.variant, copy.request
+        witness = None
+        if variant.capture is not None:
+            witness = gateway.captures.watch(client, request, copy.endpoint, variant.name, variant.capture)
+        if witness is None:
+            invocation = CopiedInvocation(gateway, client, request, call, lane)
+            invocation.hold = copy.hold
+            return invocation
+        seen = CapturedCopy(gateway, witness, request, call, lane)
+        seen.hold, seen.witness = copy.hold, witness
+        witness.exchange = seen
+        return witness
 
     def _over(self, sink: Sink, code: str) -> None:
         copy, _ = self._under_way.pop(sink)
