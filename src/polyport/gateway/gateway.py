@@ -24,8 +24,7 @@ from polyport.gateway.calls import members, planning
 from polyport.gateway.calls.course import Course
 from polyport.gateway.calls.forward import Forward
 from polyport.gateway.calls.invocation import Invocation
-from polyport.gateway.calls.refusal import Refusal
-from polyport.gateway.calls.streaming import StreamedInvocation
+from polyport.gateway.calls.makers import PLAIN
 from polyport.gateway.clients import between
 from polyport.gateway.clients.connection import Connection
 from polyport.gateway.clients.exchange import Client, Exchange, Taker
@@ -39,6 +38,7 @@ from polyport.gateway.counting import Ledger
 from polyport.gateway.deadlines import Lane, Loop
 from polyport.gateway.options import Options
 from polyport.gateway.shadows.shadows import Shadows
+from polyport.gateway.traces.tracing import Tracing
 
 Report = Callable[[str, str, str], object]
 """Tells control that a container does not answer: instance id, hostname, reason."""
@@ -67,6 +67,7 @@ class Gateway:
         count: Callable[[Counts], bool] = lambda _: True,
         on_drained: Callable[[], object] = lambda: None,
         draw: Callable[[], float] = random.random,
+        tracing: Tracing | None = None,
     ) -> None:
         self.options = options
         self.loop = loop
@@ -86,6 +87,8 @@ class Gateway:
         self.forwards: Lane[Forward] = Lane(loop, options.invocation_timeout, Forward.expire)
         self.shadows = Shadows(self, options.shadow_max_calls, options.shadow_max_bytes)
         self.access_log = access_log.Log(options.access_log) if options.access_log else None
+        #: Traces of calls, if there are any.
+        self.tracing = tracing
         self.ledger = Ledger(count)
         self.index = routes.empty()
         #: No new connections, no further requests: the process is about to end.
@@ -129,6 +132,7 @@ class Gateway:
     def _invoke(self, client: Client, request: Request) -> Exchange:
         began = monotonic()
         known: Known | None = None
+        whole, stream, refuse = PLAIN if self.tracing is None else self.tracing.begin(request)
         try:
             if self.guard is None:
                 # A known head has neither a signature nor an origin.
@@ -139,14 +143,14 @@ class Gateway:
             call = planning.plan(request, self.index, owner, self._operations, self.draw, self.loop.time)
         except ApiError as error:
             refusal = self._refuse(client, request, known, error)
-            return Refusal(client, request.target, refusal, began if self.options.server_timing else None)
+            return refuse(client, request.target, refusal, began if self.options.server_timing else None)
         mirror = self.shadows.watch(client, request, call) if call[0].shadows else None
         if mirror is not None:
             client = mirror
         if call[-1]:
-            exchange: Invocation = StreamedInvocation(self, client, request, call, self.streams)
+            exchange = stream(self, client, request, call, self.streams)
         else:
-            exchange = Invocation(self, client, request, call, self.calls)
+            exchange = whole(self, client, request, call, self.calls)
         if mirror is None:
             return exchange
         mirror.exchange = exchange
@@ -268,6 +272,8 @@ class Gateway:
         self.ledger.gather(self.index, time())
         if self.access_log is not None:
             self.access_log.flush()
+        if self.tracing is not None:
+            self.tracing.sweep()
 
     def drain(self, *, patiently: bool = False) -> None:
         """Finish what is in flight and take nothing more. ``on_idle`` is called when the last client is gone;
@@ -300,6 +306,8 @@ class Gateway:
                 lane.close()
         if self.access_log is not None:
             self.access_log.close()
+        if self.tracing is not None:
+            self.tracing.close()
 
     def _retire(self, instance: routes.Instance) -> None:
         instance.is_retired = True

@@ -25,6 +25,7 @@ from polyport.gateway.gateway import Gateway, tcp_pool, unix_pool
 from polyport.gateway.heap import Heap
 from polyport.gateway.options import Options
 from polyport.gateway.tls import HANDSHAKE_TIMEOUT, Certificate
+from polyport.gateway.traces import tracing
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Worker:
             tell=self._channel.tell,
             count=self._channel.count,
             on_drained=self._channel.acknowledge,
+            tracing=tracing.load(options),
         )
         self._channel.on_counted = self.gateway.ledger.settle
         self._channel.on_connected = self.gateway.ledger.repeat
