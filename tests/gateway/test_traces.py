@@ -1,5 +1,6 @@
 """Traces of calls through a real worker, as a collector gets them."""
 
+import asyncio
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import pytest
 
 from gateway.fakes import Reply, endpoint, invoke, shadow, variant
+from gateway.signed import signed
 from gateway.sites import Site
 from gateway.workers import DEADLINE, FakeContainer, Lab, Visit, instance, wait_for
 from support.collector import Collector
+from support.people import ALLOW_ALL, User, table
 
 STATE = "vendor=abc,other=1"
 
@@ -218,30 +221,20 @@ def test_another_instance_is_another_attempt(lab: Lab, port: int, collector: Col
 def test_a_stage_that_hands_on_its_answer_while_it_comes_ends_with_it(traced: Site, collector: Collector) -> None:
     """Spans of two stages then overlap, and each has the whole size."""
     size = 2_000_000
-    halfway = [False]
 
     async def large(visit: Visit) -> None:
-        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
-        await visit.say(head + b"x" * (size // 2))
+        await visit.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * (size // 2))
         while not traced.second.connections:
-            await visit_pause()
-        halfway[0] = True
+            await asyncio.sleep(0.01)
         await visit.say(b"x" * (size // 2))
 
     traced.first.behaviour = large
     reply = traced.raw(invoke("serial"))
     assert len(reply.body) == size
-    assert halfway[0]
     _, stages = collector.of(request_id(reply))
     assert [one.values["http.response.body.size"] for one in stages] == [size] * 3
     assert [one.values["http.request.body.size"] for one in stages] == [2, size, size]
     assert stages[1].began < stages[0].ended
-
-
-async def visit_pause() -> None:
-    import asyncio
-
-    await asyncio.sleep(0.01)
 
 
 def test_a_response_stream_is_traced_to_its_end(traced: Site, collector: Collector) -> None:
@@ -330,6 +323,24 @@ def test_a_body_that_goes_on_while_it_comes_is_one_span(traced: Site, collector:
     whole, [stage] = collector.of(request_id(Reply(answer)))
     assert whole.values["http.request.body.size"] == stage.values["http.request.body.size"] == len(body)
     assert stage.values["http.response.body.size"] == len(body)
+
+
+def test_signed_calls_are_traced_too(lab: Lab, port: int, collector: Collector) -> None:
+    """The context need not be signed. Heads that are remembered once they are verified hold none: each call has a
+    trace of its own."""
+    ann = User("ann", ALLOW_ALL)
+    lab.control.access = table(ann)
+    site = Site(lab, port, traces=True, traces_endpoint=collector.url)
+    with site.connect() as client:
+        client.settimeout(DEADLINE)
+        found = []
+        for after in ((), (), (("traceparent", caller()[2]),), (), (("traceparent", caller()[2]),)):
+            client.sendall(signed(ann, after=after))
+            whole, [stage] = collector.of(request_id(Reply(client.recv(65536))))
+            assert whole.trace_id == (after[0][1].split("-")[1] if after else whole.trace_id)
+            assert seen(site.first) == f"00-{whole.trace_id}-{stage.id}-01"
+            found.append(whole.trace_id)
+    assert len(set(found)) == 5
 
 
 def test_without_traces_containers_get_the_callers_context_as_it_is(site: Site) -> None:

@@ -21,6 +21,8 @@ from polyport.telemetry.traces.spans import Kind, Span
 
 KINDS = {Kind.SERVER: SpanKind.SERVER, Kind.CLIENT: SpanKind.CLIENT}
 NAME = "polyport"
+#: Characters of a reason.
+MAX_REASON = 300
 
 
 class Otlp:
@@ -35,9 +37,9 @@ class Otlp:
 
     def send(self, spans: list[Span]) -> str:
         """See `sending.Exporter`."""
-        self._said.last = ""
+        self._said.first = ""
         result = self._exporter.export([self._readable(span) for span in spans])
-        return "" if result is SpanExportResult.SUCCESS else self._said.last or "the collector did not take them"
+        return "" if result is SpanExportResult.SUCCESS else self._said.first or "the collector did not take them"
 
     def close(self) -> None:
         """See `sending.Exporter`."""
@@ -59,18 +61,19 @@ class Otlp:
 
 
 class _Said(logging.Handler):
-    """The exporter logs each of its attempts; of that only the last is kept, for whoever says it once in a while."""
+    """The exporter logs each of its attempts. Of that the first line is kept, which has the reason, for whoever says it
+    once in a while."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.last = ""
+        self.first = ""
         logger = logging.getLogger("opentelemetry")
         logger.propagate = False
         logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep it."""
-        self.last = record.getMessage()
+        self.first = self.first or record.getMessage()[:MAX_REASON]
 
 
 def _resource(instance: str) -> Resource:
