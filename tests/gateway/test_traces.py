@@ -224,7 +224,7 @@ def test_a_stage_that_hands_on_its_answer_while_it_comes_ends_with_it(traced: Si
 
     async def large(visit: Visit) -> None:
         await visit.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * (size // 2))
-        while not traced.second.connections:
+        while not traced.second.connections:  # noqa: ASYNC110 - nobody would set an event
             await asyncio.sleep(0.01)
         await visit.say(b"x" * (size // 2))
 
