@@ -121,7 +121,7 @@ def test_a_server_that_cannot_trace_does_not_start(tmp_path: Path) -> None:
 def test_nothing_of_opentelemetry_is_loaded_without_traces() -> None:
     """A worker does without; the launcher, which looks whether it is installed, even with traces."""
     program = """if True:
-        import sys, polyport.gateway.worker, polyport.server.launcher
+        import sys, msgspec, polyport.gateway.worker, polyport.server.launcher
         from polyport.gateway.options import Options
         from polyport.gateway.traces import tracing
         from polyport.telemetry.traces import setup
@@ -134,6 +134,10 @@ def test_nothing_of_opentelemetry_is_loaded_without_traces() -> None:
         assert not loaded("opentelemetry", "google", "requests"), loaded("opentelemetry", "google", "requests")
         assert setup.find(None, {}) is not None
         assert not loaded("opentelemetry.sdk.trace", "google", "requests")
+        before = sys.getswitchinterval()
+        assert tracing.load(msgspec.structs.replace(off, traces=True), {}) is not None
+        # What sends spans is not to hold up calls.
+        assert loaded("opentelemetry.sdk.trace") and sys.getswitchinterval() < before
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")

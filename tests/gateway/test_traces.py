@@ -1,8 +1,10 @@
 """Traces of calls through a real worker, as a collector gets them."""
 
 import asyncio
+import json
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -323,6 +325,30 @@ def test_a_body_that_goes_on_while_it_comes_is_one_span(traced: Site, collector:
     whole, [stage] = collector.of(request_id(Reply(answer)))
     assert whole.values["http.request.body.size"] == stage.values["http.request.body.size"] == len(body)
     assert stage.values["http.response.body.size"] == len(body)
+
+
+def test_the_access_log_and_traces_look_on_at_the_same_calls(
+    lab: Lab, port: int, collector: Collector, tmp_path: Path
+) -> None:
+    """Each has every call, whether it goes well, fails, or is refused; shadow variants get their copies, too."""
+    site = Site(lab, port, traces=True, traces_endpoint=collector.url, access_log=str(tmp_path / "log"))
+    copied = shadow(instance("q", site.third))
+    site.publish(
+        endpoint("good", variant(instance("p", site.first)), shadows=(copied,)),
+        endpoint("bad", variant(instance("f", site.second))),
+    )
+    site.second.behaviour = fail
+    replies = [site.raw(invoke(name)) for name in ("good", "bad", "nowhere", "good")]
+    assert [reply.status for reply in replies] == [200, 424, 400, 200]
+    for reply, stages in zip(replies, (1, 1, 0, 1), strict=True):
+        assert len(collector.of(request_id(reply))[1]) == stages
+    site.visited(site.third, 2)
+    site.process.terminate()
+    assert site.process.wait(DEADLINE) == 0
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    told = [line for line in lines if "shadow" not in line]
+    assert [line["request_id"] for line in told] == [request_id(reply) for reply in replies]
+    assert [line["instance"] for line in told] == ["p", "f", "", "p"]
 
 
 def test_signed_calls_are_traced_too(lab: Lab, port: int, collector: Collector) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, cast
 
 from polyport.gateway import faults
@@ -49,6 +50,7 @@ class TracedCall(Between):
         "_began",
         "_context",
         "_is_begun",
+        "_offset",
         "_owner",
         "_parent",
         "_peer",
@@ -66,7 +68,9 @@ class TracedCall(Between):
         self._parent = caller
         flags, state = (caller.flags & RANDOM, caller.state) if caller else (0, b"")
         self._context = Context(trace_id, context.new_span_id(), flags | SAMPLED, state)
-        self._began = tracing.clock.now()
+        #: From the monotonic clock to the epoch: whatever becomes of the machine's clock, nothing ends before it began.
+        self._offset = time_ns() - monotonic_ns()
+        self._began = self.now()
         self._spans: list[Span] = []
         #: Account and region of the endpoint, once it is known.
         self._owner = ("", "")
@@ -102,7 +106,7 @@ class TracedCall(Between):
 
     def now(self) -> int:
         """Nanoseconds since the epoch."""
-        return self._tracing.clock.now()
+        return self._offset + monotonic_ns()
 
     def open(self, instance: Instance, place: int, stage: int, size: int) -> Hop:
         """An attempt at a container begins; see `Hop`."""
@@ -130,27 +134,30 @@ class TracedCall(Between):
 
     def finish(self) -> None:
         """The answer is complete, or says in its last frame that it is not."""
-        self._close()
+        # Others that look on may ask for its way; and the connection may begin with its next request.
+        ended = self.now()
         self._client.finish()
+        self._close(ended)
 
     def fail(self, error: ApiError, lines: bytes = b"") -> int:
         """An error is the whole answer."""
         self._status = error.status
+        ended = self.now()
         taken = self._client.fail(error, lines)
         self._sent += taken
-        self._close(error.code)
+        self._close(ended, error.code)
         return taken
 
     def cut(self) -> None:
         """The answer ends before its end."""
-        self._close()
         self._client.cut()
+        self._close(self.now())
 
     def abandon(self) -> None:
         """The client is gone, and no answer comes any more."""
         # The stages end first.
         self.exchange.abandon()
-        self._close(GONE)
+        self._close(self.now(), GONE)
 
     # Steps
 
@@ -161,7 +168,7 @@ class TracedCall(Between):
         # Containers are told the contexts of their stages instead.
         request.members = headers.without_context(request.members)
 
-    def _close(self, error: str = "") -> None:
+    def _close(self, ended: int, error: str = "") -> None:
         way = self.way()
         error = error or way.error
         self.exchange = None  # type: ignore[assignment]
@@ -175,7 +182,7 @@ class TracedCall(Between):
             parent=self._parent,
             is_remote=True,
             began=self._began,
-            ended=self.now(),
+            ended=ended,
             attributes=self._attributes(way, route, error),
             error=bool(error) and is_error,
         )

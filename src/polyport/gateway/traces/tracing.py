@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Mapping
-from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING
 
 from polyport.gateway.traces.traced import TracedCall
@@ -22,22 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
-class Clock:
-    """Nanoseconds since the epoch that do not jump while the worker lives."""
-
-    __slots__ = ("_offset",)
-
-    def __init__(self) -> None:
-        self._offset = time_ns() - monotonic_ns()
-
-    def now(self) -> int:
-        """Now."""
-        return self._offset + monotonic_ns()
-
-    def adjust(self) -> None:
-        """Once a second: follow the machine's clock."""
-        self._offset = time_ns() - monotonic_ns()
+#: Seconds that the thread which sends spans may keep the interpreter while the event loop waits for it (Python's own
+#: 0.005 is longer than most calls take).
+SWITCH_INTERVAL = 0.0002
 
 
 class Tracing:
@@ -47,7 +34,6 @@ class Tracing:
         self.scheme = scheme
         self._sampler = sampler
         self._sender = sender
-        self.clock = Clock()
 
     def begin(self, request: Request) -> Makers:
         """What a request is made into."""
@@ -66,7 +52,6 @@ class Tracing:
 
     def sweep(self) -> None:
         """Once a second."""
-        self.clock.adjust()
         self._sender.flush()
 
     def close(self) -> None:
@@ -82,6 +67,7 @@ def load(options: Options, environ: Mapping[str, str] = os.environ) -> Tracing |
     if sampler is None:
         log.info("no traces: %s is true", setup.DISABLED)
         return None
+    sys.setswitchinterval(SWITCH_INTERVAL)
     # Takes a while and some memory, and is an extra.
     from polyport.telemetry.traces import otlp  # noqa: PLC0415
 

@@ -19,6 +19,8 @@ MAX_SPANS = 8192
 PIECE = 512
 #: Seconds that the last spans may take when the process ends.
 PATIENCE = 3.0
+#: Seconds in which an attempt that is broken off says so.
+BREAK_OFF = 0.5
 #: Seconds between two lines of the log about spans that were lost.
 REPORT_INTERVAL = 60.0
 
@@ -80,6 +82,7 @@ class Sender:
             self._wait(until)
         # What waits here, or for its second attempt, never will be sent.
         self._exporter.close()
+        self._wait(monotonic() + BREAK_OFF)
         self._missed += len(self._spans)
         self._spans = []
         if self._is_sending():
