@@ -173,10 +173,11 @@ class TracedCall(Between):
         error = error or way.error
         self.exchange = None  # type: ignore[assignment]
         is_error = self._status >= 500 or (error != GONE and (self._is_begun or error == faults.MODEL_ERROR))
-        operation = self._request.target.partition(b"?")[0].rpartition(b"/")[2]
+        request = self._request
+        operation = request.target.partition(b"?")[0].rpartition(b"/")[2]
         route = ROUTES.get(operation, "")
         span = Span(
-            name=f"POST {route}" if route else "POST",
+            name=f"{request.method.decode()} {route}".rstrip(),
             kind=Kind.SERVER,
             context=self._context,
             parent=self._parent,
@@ -191,7 +192,7 @@ class TracedCall(Between):
     def _attributes(self, way: Way, route: str, error: str) -> dict[str, Value]:
         request = self._request
         found: dict[str, Value] = {
-            "http.request.method": request.method.decode("latin-1"),
+            "http.request.method": request.method.decode(),
             "http.route": route,
             "url.path": request.target.partition(b"?")[0].decode("latin-1")[:MAX_PATH],
             "url.scheme": self._tracing.scheme,
@@ -199,7 +200,7 @@ class TracedCall(Between):
             "network.protocol.version": "1.0" if request.is_legacy else "1.1",
             "http.request.body.size": request.size,
             "http.response.size": self._sent,
-            "aws.request_id": request.id.decode("latin-1"),
+            "aws.request_id": request.id.decode(),
             "cloud.account.id": self._owner[0],
             "cloud.region": self._owner[1],
             "polyport.endpoint": way.endpoint,
