@@ -13,6 +13,7 @@ from gateway.fakes import Reply, endpoint, invoke, shadow, variant
 from gateway.signed import signed
 from gateway.sites import Site
 from gateway.workers import DEADLINE, FakeContainer, Lab, Visit, instance, wait_for
+from polyport.gateway import worker
 from support.collector import Collector
 from support.people import ALLOW_ALL, User, table
 
@@ -301,6 +302,14 @@ def test_calls_go_on_whatever_becomes_of_the_collector(lab: Lab, port: int, coll
     assert site.raw(invoke("single", b"still")).body == b"still"
     site.process.terminate()
     assert site.process.wait(DEADLINE) == 0
+
+
+def test_a_worker_that_cannot_trace_says_why_and_is_not_started_again(
+    lab: Lab, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its exit status tells its parent that starting it again is of no use."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "sometimes")
+    assert lab.start(port, traces=True).wait(DEADLINE) == worker.EXIT_USAGE
 
 
 def test_a_worker_that_ends_sends_its_last_spans(traced: Site, collector: Collector) -> None:

@@ -20,6 +20,7 @@ import msgspec
 import uvloop
 
 from polyport.domain.routes import RouteTable
+from polyport.errors import UsageError
 from polyport.gateway.channel import Channel
 from polyport.gateway.gateway import Gateway, tcp_pool, unix_pool
 from polyport.gateway.heap import Heap
@@ -242,7 +243,11 @@ def run(options: Options) -> int:
     except OSError as error:
         log.error("cannot listen on %s:%d: %s", options.host, options.port, error.strerror)
         return EXIT_USAGE
-    uvloop.run(serve(options, listeners))
+    try:
+        uvloop.run(serve(options, listeners))
+    except UsageError as error:
+        log.error("%s", error)
+        return EXIT_USAGE
     return 0
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from polyport.errors import UsageError
 from polyport.gateway.traces.traced import TracedCall
 from polyport.gateway.traces.untraced import UntracedCall
 from polyport.telemetry.traces import context, setup
@@ -71,5 +72,8 @@ def load(options: Options, environ: Mapping[str, str] = os.environ) -> Tracing |
     # Takes a while and some memory, and is an extra.
     from polyport.telemetry.traces import otlp  # noqa: PLC0415
 
-    sender = Sender(otlp.Otlp(setup.whole_url(options.traces_endpoint), options.name))
-    return Tracing(sampler, sender, "https" if options.tls_cert else "http")
+    try:
+        exporter = otlp.Otlp(setup.whole_url(options.traces_endpoint), options.name)
+    except (ValueError, OSError) as error:
+        raise UsageError(f"OpenTelemetry's exporter cannot work with its OTEL_* variables: {error}") from error
+    return Tracing(sampler, Sender(exporter), "https" if options.tls_cert else "http")

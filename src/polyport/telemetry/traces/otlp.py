@@ -19,6 +19,8 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from polyport.telemetry.traces.context import Context
 from polyport.telemetry.traces.spans import Kind, Span
 
+log = logging.getLogger(__name__)
+
 KINDS = {Kind.SERVER: SpanKind.SERVER, Kind.CLIENT: SpanKind.CLIENT}
 NAME = "polyport"
 #: Characters of a reason.
@@ -34,6 +36,8 @@ class Otlp:
         self._exporter = OTLPSpanExporter(endpoint=endpoint or None)
         self._resource = _resource(instance)
         self._scope = InstrumentationScope(NAME, version(NAME))
+        if self._said.first:
+            log.warning("OpenTelemetry: %s", self._said.first)
 
     def send(self, spans: list[Span]) -> str:
         """See `sending.Exporter`."""
