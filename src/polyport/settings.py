@@ -220,7 +220,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[float, Meta(ge=0, le=1)] | None,
         _doc(
             "The share of the invocations that are traced, from 0 to 1, of those whose caller has not decided it. "
-            "Empty: by `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`, else all."
+            "Not set: by `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`, else all."
         ),
     ] = None
 
