@@ -22,6 +22,18 @@ def test_a_list_in_the_environment_is_separated_by_commas(tmp_path: Path) -> Non
     assert loaded.inherit_environment == ("A", "B")
 
 
+def test_a_setting_that_is_not_set_leaves_it_to_others(tmp_path: Path) -> None:
+    """`traces_sample` has no default of its own: 0 is a share like any other."""
+    assert settings.load({"home": tmp_path}, {}).traces_sample is None
+    assert settings.default("traces_sample") == ""
+    (tmp_path / "polyport.toml").write_text("traces_sample = 0\n")
+    loaded = settings.load({"home": tmp_path}, {})
+    assert loaded.traces_sample == 0.0
+    assert settings.from_json(settings.to_json(loaded)).traces_sample == 0.0
+    with pytest.raises(UsageError, match=r"POLYPORT_TRACES_SAMPLE: .*<= 1"):
+        settings.load({"home": tmp_path}, {"POLYPORT_TRACES_SAMPLE": "2"})
+
+
 def test_the_home_is_expanded_and_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`~` means the user's folder, wherever the home was set."""
     monkeypatch.setenv("HOME", str(tmp_path))

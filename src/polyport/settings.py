@@ -219,6 +219,32 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
 
+    traces: Annotated[
+        bool,
+        _doc(
+            "Whether invocations are traced, with OpenTelemetry (`pip install 'polyport[otel]'`): a span for each call "
+            "and for each of its stages."
+        ),
+    ] = False
+    traces_endpoint: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://\S+)?$",
+            description=(
+                "Where spans are sent, by OTLP over HTTP: `http://HOST:4318`, with another path than `/v1/traces` if "
+                "one is given. Empty: `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT`, else port "
+                "4318 of this machine."
+            ),
+        ),
+    ] = ""
+    traces_sample: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None,
+        _doc(
+            "The share of the invocations that are traced, from 0 to 1, of those whose caller has not decided it. "
+            "Not set: by `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`, else all."
+        ),
+    ] = None
+
     startup_timeout: Annotated[
         Seconds,
         _doc(
@@ -413,6 +439,8 @@ def default(setting: str) -> str:
     field = next(f for f in msgspec.structs.fields(Settings) if f.name == setting)
     if field.default is msgspec.NODEFAULT:
         return "one per core, at most 4"
+    if field.default is None:
+        return ""
     if isinstance(field.default, bool):
         # As TOML writes it.
         return str(field.default).lower()

@@ -35,6 +35,8 @@ TO_CONTAINERS = {
     b"x-amzn-sagemaker-custom-attributes",
     b"x-amzn-sagemaker-inference-id",
     b"x-amzn-sagemaker-session-id",
+    b"traceparent",
+    b"tracestate",
 }
 TO_CLIENTS = {
     b"x-amzn-requestid",

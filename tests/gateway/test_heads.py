@@ -28,6 +28,7 @@ REQUESTS = {
     "in chunks": head(b"Transfer-Encoding: chunked") + b"3\r\nabc\r\n0\r\n\r\n",
     "line ends before": b"\r\n\r\n" + invoke("single"),
     "two": invoke("single", b"first") + invoke("single", b"second"),
+    "in a trace": invoke("serial", traceparent=f"00-{'a' * 32}-{'b' * 16}-01", Tracestate="c=d"),
     "unknown": invoke("nobody"),
     "constraint broken": invoke("single", X_Amzn_SageMaker_Inference_Id="x" * 65),
 }
@@ -119,14 +120,14 @@ def test_a_known_head_with_a_body_that_is_not_whole_is_read_as_ever(world: World
         assert client.take().count(b"HTTP/1.1 200 OK\r\n") == 2
 
 
-def test_only_so_many_heads_are_known_and_none_that_is_long_or_signed(world: World) -> None:
+def test_only_so_many_heads_are_known_and_none_that_is_long_signed_or_in_a_trace(world: World) -> None:
     """Memory is bounded, and what comes once only does not push out what comes often."""
     for number in range(heads.MOST + 10):
         exchange(world, invoke("single", Content_Type=f"a/{number}"), answer(Content_Type=f"b/{number}"))
         assert len(heads._requests) <= heads.MOST
         assert len(heads._answers) <= heads.MOST
     heads.forget()
-    for raw in (REQUESTS["signed"], invoke("single", Accept="x" * heads.LONGEST)):
+    for raw in (REQUESTS["signed"], REQUESTS["in a trace"], invoke("single", Accept="x" * heads.LONGEST)):
         exchange(world, raw, OK)
     assert not heads._requests
     assert heads._answers

@@ -395,6 +395,8 @@ def refuses(port: int) -> bool:
         socket.create_connection(("127.0.0.1", port), DEADLINE).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        return False  # it came just when the socket was closed
     return False
 
 

@@ -25,8 +25,7 @@ from polyport.gateway.calls import members, planning
 from polyport.gateway.calls.course import Course
 from polyport.gateway.calls.forward import Forward
 from polyport.gateway.calls.invocation import Invocation
-from polyport.gateway.calls.refusal import Refusal
-from polyport.gateway.calls.streaming import StreamedInvocation
+from polyport.gateway.calls.makers import PLAIN
 from polyport.gateway.captures.captures import Captures
 from polyport.gateway.clients import between
 from polyport.gateway.clients.connection import Connection
@@ -41,6 +40,7 @@ from polyport.gateway.counting import Ledger
 from polyport.gateway.deadlines import Lane, Loop
 from polyport.gateway.options import Options
 from polyport.gateway.shadows.shadows import Shadows
+from polyport.gateway.traces.tracing import Tracing
 
 Report = Callable[[str, str, str], object]
 """Tells control that a container does not answer: instance id, hostname, reason."""
@@ -70,6 +70,7 @@ class Gateway:
         tell_captures: Callable[[domain_captures.Captures], object] = lambda _: None,
         on_drained: Callable[[], object] = lambda: None,
         draw: Callable[[], float] = random.random,
+        tracing: Tracing | None = None,
     ) -> None:
         self.options = options
         self.loop = loop
@@ -90,6 +91,8 @@ class Gateway:
         self.shadows = Shadows(self, options.shadow_max_calls, options.shadow_max_bytes)
         self.captures = Captures(options, draw, tell_captures)
         self.access_log = access_log.Log(options.access_log) if options.access_log else None
+        #: Traces of calls, if there are any.
+        self.tracing = tracing
         self.ledger = Ledger(count)
         self.index = routes.empty()
         #: No new connections, no further requests: the process is about to end.
@@ -133,6 +136,7 @@ class Gateway:
     def _invoke(self, client: Client, request: Request) -> Exchange:
         began = monotonic()
         known: Known | None = None
+        whole, stream, refuse = PLAIN if self.tracing is None else self.tracing.begin(request)
         try:
             if self.guard is None:
                 # A known head has neither a signature nor an origin.
@@ -143,12 +147,12 @@ class Gateway:
             call = planning.plan(request, self.index, owner, self._operations, self.draw, self.loop.time)
         except ApiError as error:
             refusal = self._refuse(client, request, known, error)
-            return Refusal(client, request.target, refusal, began if self.options.server_timing else None)
+            return refuse(client, request.target, refusal, began if self.options.server_timing else None)
         if call[0].is_watched:
-            return watching.begin(self, client, request, call)
+            return watching.begin(self, client, request, call, whole, stream)
         if call[-1]:
-            return StreamedInvocation(self, client, request, call, self.streams)
-        return Invocation(self, client, request, call, self.calls)
+            return stream(self, client, request, call, self.streams)
+        return whole(self, client, request, call, self.calls)
 
     def _home_of(self, request: Request) -> tuple[str, str]:
         """The account and region of whoever calls a server without keys. Raises `ApiError`."""
@@ -267,6 +271,8 @@ class Gateway:
         self.ledger.gather(self.index, time())
         if self.access_log is not None:
             self.access_log.flush()
+        if self.tracing is not None:
+            self.tracing.sweep()
 
     def drain(self, *, patiently: bool = False) -> None:
         """Finish what is in flight and take nothing more. ``on_idle`` is called when the last client is gone;
@@ -300,6 +306,8 @@ class Gateway:
                 lane.close()
         if self.access_log is not None:
             self.access_log.close()
+        if self.tracing is not None:
+            self.tracing.close()
 
     def _retire(self, instance: routes.Instance) -> None:
         instance.is_retired = True

@@ -57,6 +57,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     server_timing: bool = True
     #: ``stdout``, ``stderr`` or a file; empty: no log.
     access_log: str = ""
+    #: Whether calls are traced, where the spans go (a URL; empty: by OpenTelemetry's variables), and the share of the
+    #: calls whose caller has not decided (``None``: by those variables).
+    traces: bool = False
+    traces_endpoint: str = ""
+    traces_sample: float | None = None
     #: Seconds that calls in flight get after SIGTERM.
     drain_timeout: float = 60.0
     #: The process to die with; 0: nobody.
@@ -97,6 +102,9 @@ def from_settings(
         capture_interval=settings.capture_interval,
         server_timing=settings.server_timing,
         access_log=_log_path(settings),
+        traces=settings.traces,
+        traces_endpoint=settings.traces_endpoint,
+        traces_sample=settings.traces_sample,
         drain_timeout=settings.invocation_timeout,
         parent=parent,
     )

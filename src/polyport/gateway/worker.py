@@ -20,11 +20,13 @@ import msgspec
 import uvloop
 
 from polyport.domain.routes import RouteTable
+from polyport.errors import UsageError
 from polyport.gateway.channel import Channel
 from polyport.gateway.gateway import Gateway, tcp_pool, unix_pool
 from polyport.gateway.heap import Heap
 from polyport.gateway.options import Options
 from polyport.gateway.tls import HANDSHAKE_TIMEOUT, Certificate
+from polyport.gateway.traces import tracing
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ class Worker:
             count=self._channel.count,
             tell_captures=self._channel.capture,
             on_drained=self._channel.acknowledge,
+            tracing=tracing.load(options),
         )
         self._channel.on_counted = self.gateway.ledger.settle
         self._channel.on_connected = self._repeat
@@ -245,7 +248,11 @@ def run(options: Options) -> int:
     except OSError as error:
         log.error("cannot listen on %s:%d: %s", options.host, options.port, error.strerror)
         return EXIT_USAGE
-    uvloop.run(serve(options, listeners))
+    try:
+        uvloop.run(serve(options, listeners))
+    except UsageError as error:
+        log.error("%s", error)
+        return EXIT_USAGE
     return 0
 
 

@@ -26,6 +26,7 @@ from polyport.gateway.tls import Certificate
 from polyport.server import address, children, handover, home, ports, sockets, versions
 from polyport.server.children import Child
 from polyport.settings import Settings, to_json
+from polyport.telemetry.traces import setup
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ def serve(settings: Settings, on_ready: Callable[[str, bool], None], *, replace:
     accepted. ``replace``: a server that runs on the home hands over. Raises `UsageError`, `StoreError`."""
     home.prepare(settings)
     _check_tls(settings)
+    if settings.traces:
+        setup.find(settings.traces_sample, os.environ)
     versions.expect_known(settings.home)
     with ExitStack() as held:
         taken = _take_over(settings) if replace and home.is_locked(settings.home) else None

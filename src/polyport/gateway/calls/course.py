@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from polyport.errors import ApiError
     from polyport.gateway.calls.inflow import Inflow
     from polyport.gateway.calls.planning import Call
+    from polyport.gateway.captures.witness import Witness
     from polyport.gateway.clients.exchange import Client
     from polyport.gateway.clients.request import Request
     from polyport.gateway.containers.upstream import Upstream
@@ -64,6 +65,7 @@ class Course:
         "_upstream",
         "_variant",
         "failure",
+        "witness",
     )
 
     def __init__(self, gateway: Gateway, client: Client, request: Request, call: Call, lane: Lane[Course]) -> None:
@@ -106,6 +108,8 @@ class Course:
         self._done = False
         #: The code of the error that ended it.
         self.failure = ""
+        #: Is shown what the last container answers, if the call is captured; set before it starts.
+        self.witness: Witness | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._request.id!r} at stage {self._position} in {self._instance!r}>"

@@ -6,6 +6,7 @@ add a header.
 
 from polyport.gateway.calls import sessions
 from polyport.gateway.clients.request import Fields, Headers
+from polyport.telemetry.traces import context
 
 #: What a container is told when the client did not say what it sends: what HTTP makes of that.
 DEFAULT_TYPE = b"application/octet-stream"
@@ -17,11 +18,13 @@ CUSTOM = b"x-amzn-sagemaker-custom-attributes"
 SESSION = b"x-amzn-sagemaker-session-id"
 CLOSED_SESSION = b"x-amzn-sagemaker-closed-session-id"
 
-_TO_CONTAINER = (
-    (CUSTOM, b"\r\nX-Amzn-SageMaker-Custom-Attributes: "),
-    (b"x-amzn-sagemaker-inference-id", b"\r\nX-Amzn-SageMaker-Inference-Id: "),
-    (SESSION, b"\r\nX-Amzn-SageMaker-Session-Id: "),
-)
+_TO_CONTAINER = {
+    CUSTOM: b"\r\nX-Amzn-SageMaker-Custom-Attributes: ",
+    b"x-amzn-sagemaker-inference-id": b"\r\nX-Amzn-SageMaker-Inference-Id: ",
+    SESSION: b"\r\nX-Amzn-SageMaker-Session-Id: ",
+    context.PARENT: b"\r\ntraceparent: ",
+    context.STATE: b"\r\ntracestate: ",
+}
 _TO_CLIENT = (
     (CUSTOM, b"X-Amzn-SageMaker-Custom-Attributes: "),
     # The name changes: to the client, a session id is news only when the session is.
@@ -46,12 +49,18 @@ _IGNORED = frozenset({b"date", b"Date", b"server", b"Server", b"connection", b"C
 def to_container(members: Fields) -> bytes:
     """Lines (each begins with its line end) that pass on what the client said besides type and Accept."""
     lines = b""
-    if members:
-        for name, opening in _TO_CONTAINER:
-            value = members.get(name)
-            if value is not None:
-                lines += opening + (value if name is not SESSION else sessions.split(value)[0])
+    for name, value in members.items():
+        opening = _TO_CONTAINER.get(name)
+        if opening is not None:
+            lines += opening + (value if name != SESSION else sessions.split(value)[0])
     return lines
+
+
+def without_context(members: Fields) -> Fields:
+    """What the client said, without the context of its trace."""
+    if context.PARENT not in members and context.STATE not in members:
+        return members
+    return {name: value for name, value in members.items() if name not in (context.PARENT, context.STATE)}
 
 
 def from_container(headers: Headers) -> Fields:

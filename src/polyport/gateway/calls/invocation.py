@@ -99,6 +99,8 @@ class Invocation(Course):
         if self._gateway.stages is not None:
             self._gateway.stages.discard(self)
         if self._position == self._last and 200 <= upstream.status < 300:
+            if self.witness is not None:
+                self.witness.answer(upstream)
             self._pass_on(upstream)
         else:
             self._collect(upstream)

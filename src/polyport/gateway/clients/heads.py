@@ -15,13 +15,15 @@ from polyport.aws.claims import Claim
 from polyport.aws.sigv4 import Mould
 from polyport.gateway.calls import headers
 from polyport.gateway.clients.request import Headers, Known, Request
+from polyport.telemetry.traces import context
 
 #: Heads of each kind, and bytes of one: a longer one is not likely to come again.
 MOST = 256
 LONGEST = 1024
 END = b"\r\n\r\n"
 
-#: What makes a head the only one of its kind (a signature), or its request one that is not simply served.
+#: What makes a head the only one of its kind (a signature), or its request one that is not simply served. The context
+#: of a trace, which is no field, makes it the only one too.
 _UNUSUAL = (b"authorization", b"origin", b"expect", b"transfer-encoding")
 
 Answer = tuple[int, Headers, int, bytes, bytes]
@@ -56,7 +58,7 @@ def keep_request(data: bytes, request: Request) -> None:
     end = data.find(END, 0, LONGEST) + 4
     if end < 4 or request.size != len(data) - end or request.is_legacy or not request.keep_alive:
         return
-    if not any(name in request.fields for name in _UNUSUAL):
+    if not any(name in request.fields for name in _UNUSUAL) and context.PARENT not in request.members:
         _make_room(_requests)
         _requests[data[:end]] = Known(request)
 
@@ -80,6 +82,8 @@ def keep_signed(request: Request, claim: Claim) -> None:
     data, request.wire = request.wire, b""
     end = data.find(END, 0, LONGEST_SIGNED) + 4
     if end < 4 or request.size != len(data) - end or request.is_legacy or not request.keep_alive:
+        return
+    if context.PARENT in request.members:
         return
     cut = _cut(data, end)
     # What was cut must be what was verified, and nothing else of what is signed.

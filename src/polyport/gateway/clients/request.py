@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from polyport.gateway import faults
+from polyport.telemetry.traces import context
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
@@ -37,11 +38,13 @@ _KNOWN = frozenset(
         b"origin",
     }
 )
+#: The context of a trace (W3C). Goes to containers, and calls nobody's request malformed.
+_CONTEXT = (context.PARENT, context.STATE)
 #: These may be repeated; the values are a list.
-_LISTS = frozenset({b"connection", b"accept", b"transfer-encoding"})
+_LISTS = frozenset({b"connection", b"accept", b"transfer-encoding", *_CONTEXT})
 
 #: Names as clients usually write them, to what they mean here (empty: nothing): saves lower-casing on the hot path.
-_SPELLINGS = {spelling: name for name in _KNOWN for spelling in (name, name.title())}
+_SPELLINGS = {spelling: name for name in (*_KNOWN, *_CONTEXT) for spelling in (name, name.title())}
 _SPELLINGS |= {
     spelling: API_PREFIX + name.lower()
     for name in (b"Target-Container-Hostname", b"Target-Variant", b"Custom-Attributes", b"Inference-Id", b"Session-Id")
@@ -70,7 +73,8 @@ NO_FIELDS: Fields = {}
 
 class Request:
     """One request, filled in as it comes. ``fields`` are its headers that mean something to HTTP or to any call,
-    ``members`` those that are members of the runtime's operations alone, both by lower-case name."""
+    ``members`` those that are members of the runtime's operations alone, or the context of a trace; both by lower-case
+    name."""
 
     __slots__ = (
         "body",
@@ -164,7 +168,7 @@ class Request:
         elif name not in self.members:
             self.members[name] = value
         else:
-            _joined(name, self.members[name], value)
+            self.members[name] = _joined(name, self.members[name], value)
 
 
 class Known:

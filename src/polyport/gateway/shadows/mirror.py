@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from polyport.gateway.calls import headers
 from polyport.gateway.clients.between import Between
 from polyport.gateway.clients.request import Request
 from polyport.gateway.shadows import tally
@@ -119,6 +120,7 @@ def _twin(original: Request, body: list[bytes | bytearray]) -> Request:
     """The same request, for nobody's connection."""
     made = Request()
     made.id, made.method, made.target = original.id, original.method, original.target
-    made.fields, made.members = original.fields, original.members
+    # The caller's trace is of what its answer took.
+    made.fields, made.members = original.fields, headers.without_context(original.members)
     made.body, made.size = body, original.size
     return made

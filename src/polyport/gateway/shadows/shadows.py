@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from polyport.gateway import access_log
 from polyport.gateway.calls import headers, planning
-from polyport.gateway.captures.captured import CapturedCopy
 from polyport.gateway.containers import choice
 from polyport.gateway.shadows import tally
 from polyport.gateway.shadows.budget import Budget, Hold
@@ -136,13 +135,11 @@ class Shadows:
         witness = None
         if variant.capture is not None:
             witness = gateway.captures.watch(client, request, copy.endpoint, variant.name, variant.capture)
+        invocation = CopiedInvocation(gateway, witness or client, request, call, lane)
+        invocation.hold, invocation.witness = copy.hold, witness
         if witness is None:
-            invocation = CopiedInvocation(gateway, client, request, call, lane)
-            invocation.hold = copy.hold
             return invocation
-        seen = CapturedCopy(gateway, witness, request, call, lane)
-        seen.hold, seen.witness = copy.hold, witness
-        witness.exchange = seen
+        witness.exchange = invocation
         return witness
 
     def _over(self, sink: Sink, code: str) -> None:
