@@ -17,6 +17,7 @@ from polyport.domain.instances import Exit
 AT_ONCE = 5.0
 #: The port that images listen on that were made without a thought of others beside them.
 USUAL_PORT = 8080
+_UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 #: So much of a line of output is told.
 _LINE = 300
 
@@ -100,6 +101,20 @@ def describe_end(end: Exit) -> str:
     return (f"was ended by {name_signal(end.signal)}" if end.signal else f"exited with code {end.code}") + detail
 
 
+def describe_memory(end: Exit) -> str:
+    """``1.9 GiB at its peak, of 2.0 GiB``; empty when it is not known."""
+    if end.memory is None:
+        return ""
+    limit = f", of {describe_bytes(end.memory_limit)}" if end.memory_limit is not None else ""
+    return f"{describe_bytes(end.memory)} at its peak{limit}"
+
+
+def describe_bytes(count: float) -> str:
+    """``512 MiB``."""
+    name, size = next((pair for pair in _UNITS if count >= 0.98 * pair[1]), _UNITS[-1])
+    return f"{count / size:.0f} {name}" if count >= 10 * size else f"{count / size:.1f} {name}"
+
+
 def never_ran(end: Exit) -> bool:
     """Whether that is why it could not be started at all."""
     return bool(end.reason) and end.code is None and end.signal is None
@@ -132,6 +147,7 @@ def _common(at: Evidence) -> dict[str, str]:
     }
     if at.end is not None:
         times = f" and was restarted {_times(at.restarts)}" if at.restarts and not never_ran(at.end) else ""
+        words["memory"] = f" ({figures})" if (figures := describe_memory(at.end)) else ""
         words["ended"] = describe_end(at.end).rstrip(".") + times
     return words
 
@@ -317,7 +333,7 @@ CAUSES: tuple[Cause, ...] = (
         "out-of-memory",
         "It ran out of memory",
         "the kernel ended it for want of memory, or its last output says that memory could not be had",
-        "It {ended}: there was not enough memory for it.",
+        "It {ended}: there was not enough memory for it{memory}.",
         "Choose a larger `InstanceType`, fewer workers or a smaller model, or give the machine more memory.",
         _either(_out_of_memory, _says(_MEMORY)),
     ),

@@ -83,6 +83,7 @@ class Metering:
             self._places = places
         usages = await self._engine.measure() if isinstance(self._engine, Measuring) else ()
         values = [*_idle(places, now), *self._busy(now), *_used(usages, self._before, places)]
+        self._view.note_usage(usages)
         used.write(self._home, [_as_seen(usage, self._before) for usage in usages])
         self._before = {(usage.instance_id, usage.hostname): usage for usage in usages}
         await self._metrics.add(values)

@@ -9,6 +9,7 @@ import msgspec
 
 from polyport.domain.instances import Exit
 from polyport.engines.docker import asks
+from polyport.engines.docker.ends import End
 from polyport.engines.docker.output import parse_time
 
 NOTHING: Final = "nothing"
@@ -93,13 +94,14 @@ def decide(
     return (START if seen else CREATE), None
 
 
-def read_exit(seen: Seen, *, out_of_memory: bool) -> Exit:
-    """How its latest run ended. Daemons report a signal as 128 and its number."""
+def read_exit(seen: Seen, end: End) -> Exit:
+    """How its latest run ended, by the daemon and by what was seen of it here. Daemons report a signal as 128 and its
+    number."""
     at = parse_time(seen.finished_at.encode())
-    reason = "out of memory" if out_of_memory or seen.out_of_memory else seen.error
+    reason = "out of memory" if end.out_of_memory or seen.out_of_memory else seen.error
     if seen.exit_code > 128 and seen.exit_code - 128 in signal.valid_signals():
-        return Exit(at=at, signal=seen.exit_code - 128, reason=reason)
-    return Exit(at=at, code=seen.exit_code, reason=reason)
+        return Exit(at, None, seen.exit_code - 128, reason, end.memory, end.memory_limit)
+    return Exit(at, seen.exit_code, None, reason, end.memory, end.memory_limit)
 
 
 def ran_for(seen: Seen) -> float:
