@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-containers check format simulate fuzz chaos bench bench-endpoints bench-peers docs lock clean
+.PHONY: help setup demo test test-all test-containers check format simulate fuzz chaos bench bench-endpoints bench-deaths bench-peers docs lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,6 +61,9 @@ bench-peers: $(READY)  ## Polyport beside Python servers that compose models (in
 
 bench-endpoints: $(READY)  ## 200 endpoints created at once, and what they cost at rest
 	$(BIN)/python -m bench.endpoints
+
+bench-deaths: $(READY)  ## from a container's death to its cause in DescribeEndpoint; about two minutes
+	$(BIN)/python -m bench.deaths
 
 docs: $(READY)  ## writes the reference pages that come from the code
 	$(BIN)/python docs/generate.py

@@ -4,9 +4,6 @@ The server runs with the fake engine: what is measured is Polyport's own work. T
 """
 
 import argparse
-import os
-import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -14,14 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import boto3
-import botocore.config
+from bench import processes, served
 
-from bench import processes
-
-READY = re.compile(r"Polyport listens on (\S+)")
-#: Seconds that starting the server, and getting all endpoints into service, may take at all.
-START, PATIENCE = 60.0, 300.0
+#: Seconds that getting all endpoints into service may take at all.
+PATIENCE = 300.0
 #: The targets: seconds until all are in service, and percent of one core afterwards.
 MOST_SECONDS, MOST_PERCENT = 20.0, 5.0
 
@@ -42,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run; the exit status."""
     given = parser().parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="pp") as folder:
-        server, url = _start(Path(folder), given.workers)
+        server, url = served.start(Path(folder), "--engine", "fake", "--workers", str(given.workers))
         try:
             seconds = _create(url, given)
             spent = _rest(server.pid, given.rest)
@@ -58,24 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if given.strict and missed else 0
 
 
-def _start(home: Path, workers: int) -> tuple["subprocess.Popen[bytes]", str]:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("POLYPORT_", "AWS_"))}
-    command = [sys.executable, "-m", "polyport", "serve", "--engine", "fake", "--port", "0", "--home", str(home)]
-    out = home / "out.log"
-    with out.open("wb") as stdout, (home / "err.log").open("wb") as stderr:
-        server = subprocess.Popen([*command, "--workers", str(workers)], env=environ, stdout=stdout, stderr=stderr)
-    until = time.monotonic() + START
-    while time.monotonic() < until and server.poll() is None:
-        if found := READY.search(out.read_text()):
-            return server, found.group(1)
-        time.sleep(0.05)
-    server.kill()
-    raise SystemExit(f"the server did not start: {(home / 'err.log').read_text()}")
-
-
 def _create(url: str, given: argparse.Namespace) -> float:
     """Seconds from the first CreateEndpoint until the last endpoint is InService."""
-    sagemaker = _client(url)
+    sagemaker = served.client("sagemaker", url)
     sagemaker.create_model(ModelName="m", PrimaryContainer={"Image": "any:1"})
     variant = {"VariantName": "A", "ModelName": "m", "InitialInstanceCount": given.instances}
     sagemaker.create_endpoint_config(
@@ -100,12 +78,6 @@ def _in_service(sagemaker: Any) -> int:
         StatusEquals="InService", PaginationConfig={"PageSize": 100}
     )
     return sum(len(page["Endpoints"]) for page in pages)
-
-
-def _client(url: str) -> Any:
-    session = boto3.Session("bench", "bench", region_name="us-east-1")
-    config = botocore.config.Config(max_pool_connections=64, retries={"total_max_attempts": 1})
-    return session.client("sagemaker", endpoint_url=url, config=config)
 
 
 def _rest(server: int, seconds: float) -> dict[str, float]:

@@ -166,6 +166,31 @@ def test_a_cause_is_seen_while_the_endpoint_is_created(clinic: Server) -> None:
     wait_for(lambda: "No module named 'nothing'. Add the package" in message(), "the cause")
 
 
+def test_a_cause_is_seen_while_the_endpoint_is_in_service(clinic: Server) -> None:
+    """A container that was well and cannot be started again: the variant says why, the endpoint stays in service; its
+    time line has the memory that the container had."""
+    serve_once = "import pathlib, time; mark = pathlib.Path(os.environ['HOME'], 'x')\n"
+    serve_once += "if mark.exists(): import nothing\nmark.touch()\n"
+    stop = listen("self.send_response(200); self.end_headers()").replace("Handler).serve_forever()", "Handler)")
+    stop = stop.replace("Server((", "server = Server((") + "import threading\n"
+    stop += "threading.Thread(target=server.serve_forever, daemon=True).start(); time.sleep(3); raise SystemExit(7)\n"
+    container = {"Image": "ill:1", "Environment": {"DO": serve_once + stop}}
+    create_endpoint(clinic, "later", container, mode="Single")
+    sagemaker = clinic.client("sagemaker")
+    wait_for_status(sagemaker, "later", "InService")
+
+    def message() -> str:
+        answer = sagemaker.describe_endpoint(EndpointName="later")
+        assert answer["EndpointStatus"] == "InService"
+        [variant] = answer["ProductionVariants"]
+        return " ".join(status.get("StatusMessage", "") for status in variant.get("VariantStatus", ()))
+
+    wait_for(lambda: "1 instance(s) take no calls. " in message() and "No module named 'nothing'" in message(), "it")
+    ended = [line for line in ask(clinic, "later").stdout.splitlines() if "  ended " in line]
+    assert all("; memory: " in line and " at its peak, of " in line for line in ended)
+    assert ended
+
+
 def test_an_endpoint_that_nobody_knows_is_told_in_one_line(clinic: Server) -> None:
     """With where it was looked for."""
     done = ask(clinic, "nobody")

@@ -100,7 +100,8 @@ class View:
         if endpoint is None:
             return {}
         return activity.describe(
-            endpoint, activity.Sources(self._monitor.is_healthy, self._hints, self._preparer.hints)
+            endpoint,
+            activity.Sources(self._monitor.is_healthy, self._monitor.ill_since, self._hints, self._preparer.hints),
         )
 
     def waiting(self) -> list[str]:
