@@ -85,6 +85,7 @@ def test_a_lack_of_memory_is_told_with_both_figures() -> None:
     for memory, limit, text in (
         (2000 << 20, 2 << 30, "there was not enough memory for it (2.0 GiB at its peak, of 2.0 GiB)."),
         (700 << 20, None, "there was not enough memory for it (700 MiB at its peak)."),
+        (None, 2 << 30, "there was not enough memory for it (it may have 2.0 GiB)."),
         (None, None, "there was not enough memory for it."),
     ):
         found = diagnosis.find(Evidence(end=Exit(1.0, None, 9, "out of memory", memory, limit)))

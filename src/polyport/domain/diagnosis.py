@@ -102,9 +102,9 @@ def describe_end(end: Exit) -> str:
 
 
 def describe_memory(end: Exit) -> str:
-    """``1.9 GiB at its peak, of 2.0 GiB``; empty when it is not known."""
+    """``1.9 GiB at its peak, of 2.0 GiB``, or what is known of that."""
     if end.memory is None:
-        return ""
+        return f"it may have {describe_bytes(end.memory_limit)}" if end.memory_limit is not None else ""
     limit = f", of {describe_bytes(end.memory_limit)}" if end.memory_limit is not None else ""
     return f"{describe_bytes(end.memory)} at its peak{limit}"
 
@@ -142,6 +142,7 @@ def _common(at: Evidence) -> dict[str, str]:
         "addresses": ", ".join(at.unreachable),
         "status": str(at.status),
         "error": at.error or "not asked yet",
+        "last": _describe_last(at),
         "patience": f"{at.patience:g}",
         "trouble": at.trouble,
     }
@@ -150,6 +151,13 @@ def _common(at: Evidence) -> dict[str, str]:
         words["memory"] = f" ({figures})" if (figures := describe_memory(at.end)) else ""
         words["ended"] = describe_end(at.end).rstrip(".") + times
     return words
+
+
+def _describe_last(at: Evidence) -> str:
+    """One that answers well by now had fallen ill, and has to do so for a while."""
+    if at.status is not None:
+        return f"GET /ping answered {at.status}, but not yet often enough in a row after it had fallen ill"
+    return f"GET /ping got no answer ({at.error or 'not asked yet'})"
 
 
 def _times(count: int) -> str:
@@ -469,7 +477,7 @@ CAUSES: tuple[Cause, ...] = (
         "unhealthy",
         "It did not get healthy",
         "nothing of the above by the end of its start-up time",
-        "GET /ping got no answer ({error}).",
+        "{last}.",
         "Read its last output.",
         _runs,
     ),

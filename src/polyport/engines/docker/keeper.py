@@ -303,9 +303,10 @@ class Keeper:
 
     async def _note_end(self, seen: steps.Seen) -> None:
         """Its main process ended; what it printed is in its log before anybody is told."""
-        if self._output is not None:
-            await self._output.finish()
-            self._output = None
+        if self._output is None:  # it ended before it was seen to run
+            self._output = Output(self._calls, seen.id, self.log)
+        await self._output.finish()
+        self._output = None
         last = steps.read_exit(seen, self._end if seen.started_at == self._ended else End())
         self.log.note(_describe(last))
         if seen.digest != self.life.digest:
