@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-containers check format simulate fuzz chaos bench bench-endpoints bench-telemetry bench-peers docs lock clean
+.PHONY: help setup demo test test-all test-containers check format simulate fuzz chaos bench bench-endpoints bench-telemetry bench-deaths bench-peers docs lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -64,6 +64,9 @@ bench-endpoints: $(READY)  ## 200 endpoints created at once, and what they cost 
 
 bench-telemetry: $(READY)  ## what 10,000 log lines a second cost, and how soon a call is in the metrics
 	$(BIN)/python -m bench.telemetry
+
+bench-deaths: $(READY)  ## from a container's death to its cause in DescribeEndpoint; about two minutes
+	$(BIN)/python -m bench.deaths
 
 docs: $(READY)  ## writes the reference pages that come from the code
 	$(BIN)/python docs/generate.py

@@ -18,14 +18,29 @@ def describe(
     state: EndpointState, healthy: tuple[str, ...] = (), hints: tuple[str, ...] = (), fetching: tuple[str, ...] = ()
 ) -> dict[str, list[activity.Activity]]:
     row = endpoint(wanted(1, ONE), state)
-    sources = activity.Sources(lambda each: each in healthy, lambda each: list(hints), lambda _: list(fetching))
+    sources = activity.Sources(
+        lambda each: each in healthy, lambda each: 5.0, lambda each: list(hints), lambda _: list(fetching)
+    )
     return activity.describe(row, sources)
 
 
 def test_nothing_is_told_of_an_endpoint_at_rest() -> None:
-    """In service, with or without a container that is just ill."""
+    """In service, and well."""
     assert describe(EndpointState(status=Status.IN_SERVICE, active=OLD), ("i-1",)) == {}
-    assert describe(EndpointState(status=Status.IN_SERVICE, active=OLD)) == {}
+
+
+def test_who_is_ill_is_told_with_the_cause_though_the_endpoint_is_in_service() -> None:
+    """From the moment on that it takes no calls, long before anybody decides to replace it."""
+    state = EndpointState(status=Status.IN_SERVICE, active=deployment(1, fleet(TWO, "i-1", "i-2")))
+    message = "1 instance(s) take no calls. one: It exited with code 1."
+    assert describe(state, ("i-1",), hints=("one: It exited with code 1.",)) == {"A": [("Updating", message, 5.0)]}
+
+
+def test_a_successor_that_does_not_run_yet_is_not_ill() -> None:
+    """It is part of the replacement, which is told of."""
+    rows = (InstanceRow("i-1", 1.0, "A", condemned="it hangs.", condemned_at=7.0), InstanceRow("i-2", 7.0, "A"))
+    state = EndpointState(status=Status.IN_SERVICE, active=replace(OLD, fleets=(Fleet(ONE, rows),)))
+    assert describe(state) == {"A": [("Updating", "Replacing 1 instance(s): it hangs.", 7.0)]}
 
 
 def test_an_instance_that_is_replaced_is_told_of_with_the_reason() -> None:

@@ -92,6 +92,11 @@ def test_an_end_and_a_start_are_events_with_the_engines_time() -> None:
     dead = replace(running("one"), phase=ContainerPhase.BACKOFF, last_exit=Exit(3.5, code=3))
     assert [event.text for event in events.of_container(running("one"), dead)][-1] == "exited with code 3 after 2.5 s"
     assert list(events.of_container(dead, dead)) == []
+    end = Exit(3.5, signal=9, memory=3 << 30, memory_limit=4 << 30)
+    dead = replace(dead, last_exit=end)
+    assert [event.text for event in events.of_container(None, dead)][-1] == (
+        "was ended by SIGKILL after 2.5 s; memory: 3.0 GiB at its peak, of 4.0 GiB"
+    )
 
 
 def test_what_had_no_instance_yet_is_kept_with_the_variant(tmp_path: Path) -> None:

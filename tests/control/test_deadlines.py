@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from control.gateways import until
 from control.plane import RULES, Plane, ids
-from control.values import deployment, endpoint, fleet, new_id, new_ids, variant, wanted
+from control.values import deployment, endpoint, fix_of, fleet, new_id, new_ids, variant, wanted
 from polyport.control import limits as limits_module
 from polyport.control import plan, reconcile
 from polyport.control.limits import Limits
@@ -39,7 +39,9 @@ def test_images_that_are_never_found_fail_the_endpoint(run: Run) -> None:
         plane.preparer.open.clear()
         await plane.create(variant())
         row = await plane.reaches(Status.FAILED)
-        assert row.state.failure_reason == "The images were not found within 0.2 seconds."
+        assert row.state.failure_reason == (
+            "The images were not found within 0.2 seconds. " + fix_of("image-not-found")
+        )
 
     run(body, limits=SHORT)
 
@@ -51,7 +53,9 @@ def test_model_data_that_never_arrives_fails_the_endpoint(run: Run) -> None:
         plane.preparer.stuck = {"A"}
         await plane.create(variant())
         row = await plane.reaches(Status.FAILED)
-        assert row.state.failure_reason == "The model data was not there within 0.1 seconds."
+        assert row.state.failure_reason == (
+            "The model data was not there within 0.1 seconds. " + fix_of("model-data-not-fetched")
+        )
         assert plane.preparer.cancelled
 
     run(body, limits=SHORT)

@@ -78,3 +78,16 @@ def test_every_cause_has_a_case() -> None:
 def test_who_may_still_get_healthy_is_accused_of_nothing(evidence: Evidence) -> None:
     """What it prints counts once it ended, its silence once its time is over."""
     assert diagnosis.find(evidence) is None
+
+
+def test_a_lack_of_memory_is_told_with_both_figures() -> None:
+    """The peak and what there was, as far as they are known."""
+    for memory, limit, text in (
+        (2000 << 20, 2 << 30, "there was not enough memory for it (2.0 GiB at its peak, of 2.0 GiB)."),
+        (700 << 20, None, "there was not enough memory for it (700 MiB at its peak)."),
+        (None, 2 << 30, "there was not enough memory for it (it may have 2.0 GiB)."),
+        (None, None, "there was not enough memory for it."),
+    ):
+        found = diagnosis.find(Evidence(end=Exit(1.0, None, 9, "out of memory", memory, limit)))
+        assert found is not None
+        assert found.cause == f"It was ended by SIGKILL (out of memory): {text}"

@@ -6,9 +6,11 @@ import logging
 import pytest
 
 from control.gateways import until
+from control.values import fix_of
 from polyport.control import attempts
 from polyport.control.jobs import Jobs
-from polyport.errors import ArtifactError
+from polyport.domain.diagnosis import Stage
+from polyport.errors import ArtifactError, EngineError, ImageError
 
 
 def test_work_with_the_same_key_runs_once_at_a_time() -> None:
@@ -98,7 +100,17 @@ def test_a_failure_after_a_success_begins_anew() -> None:
 
 
 def test_our_own_errors_speak_for_themselves_and_bugs_are_named() -> None:
-    """Users read what is wrong; of a bug they read its name, the rest is in the log."""
-    assert attempts.reason(ArtifactError("There is no such bucket.")) == "There is no such bucket."
-    assert attempts.reason(KeyError("x")) == "Internal error: KeyError: 'x'"
-    assert len(attempts.reason(ArtifactError("x" * 5000))) == 1024
+    """Users read what is wrong, then what to do; of a bug they read its name, the rest is in the log."""
+    fix = fix_of("model-data-not-fetched")
+    assert attempts.reason(ArtifactError("There is no such bucket."), Stage.MODEL) == f"There is no such bucket. {fix}"
+    assert attempts.reason(EngineError("No port is left."), Stage.ENGINE) == "No port is left."
+    assert attempts.reason(KeyError("x"), Stage.MODEL) == "Internal error: KeyError: 'x'"
+    long = attempts.reason(ArtifactError("x" * 5000), Stage.MODEL)
+    assert len(long) == 1024
+    assert long.endswith(f"x…. {fix}")
+
+
+def test_what_to_do_is_told_once() -> None:
+    """An error that names the command or the setting has said it."""
+    text = "There is no image 'x'. Build it with `polyport image build DIR --tag NAME`."
+    assert attempts.reason(ImageError(text), Stage.IMAGE) == text

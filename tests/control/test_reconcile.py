@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from control.gateways import until
 from control.plane import Plane, ids
-from control.values import variant
+from control.values import fix_of, variant
 from polyport.domain.endpoints import Status
 from polyport.engines.fake import Script
 from polyport.errors import ArtifactError
@@ -163,13 +163,15 @@ def test_a_deleted_endpoint_leaves_nothing(run: Callable[..., None]) -> None:
 
 
 def test_model_data_that_cannot_be_had_fails_the_endpoint_with_the_text(run: Callable[..., None]) -> None:
-    """What the preparer says is for the user, word for word."""
+    """What the preparer says is for the user, word for word; then comes what to do."""
 
     async def body(plane: Plane) -> None:
         plane.preparer.error = ArtifactError("Could not find model data at s3://bucket/key.")
         await plane.create(variant(instances=2))
         row = await plane.reaches(Status.FAILED)
-        assert row.state.failure_reason == "Could not find model data at s3://bucket/key."
+        assert row.state.failure_reason == (
+            "Could not find model data at s3://bucket/key. " + fix_of("model-data-not-fetched")
+        )
         await plane.rests()
         assert not plane.running
 
@@ -177,12 +179,14 @@ def test_model_data_that_cannot_be_had_fails_the_endpoint_with_the_text(run: Cal
 
 
 def test_an_unknown_image_fails_the_endpoint_with_the_text(run: Callable[..., None]) -> None:
-    """Known ones are named; nothing was started."""
+    """Known ones are named, and what to do; nothing was started."""
 
     async def body(plane: Plane) -> None:
         await plane.create(variant("A"), variant("B", hosts=("unknown",)))
         row = await plane.reaches(Status.FAILED)
-        assert row.state.failure_reason == "There is no image unknown:1. Known are: one:1."
+        assert row.state.failure_reason == (
+            "There is no image unknown:1. Known are: one:1. " + fix_of("image-not-found")
+        )
         assert not plane.preparer.preparing
 
     run(body)

@@ -9,7 +9,7 @@ import pytest
 
 from control.gateways import until
 from control.plane import RULES, Plane, ids
-from control.values import variant
+from control.values import fix_of, variant
 from polyport.control import reconcile, routes
 from polyport.domain.endpoints import Endpoint, Status
 from polyport.domain.instances import Container, Image, Instance, InstanceState
@@ -241,7 +241,7 @@ def test_a_failed_instance_that_is_still_being_prepared_is_called_off(run: Calla
         plane.preparer.error = ArtifactError("No space left.")
         await plane.create(variant("A"), variant("B"))
         row = await plane.reaches(Status.FAILED)
-        assert row.state.failure_reason == "No space left."
+        assert row.state.failure_reason == "No space left. " + fix_of("model-data-not-fetched")
         await until(lambda: plane.preparer.cancelled)
         await plane.rests()
         assert not plane.running

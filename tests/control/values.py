@@ -2,6 +2,7 @@
 
 from itertools import count
 
+from polyport.domain import diagnosis
 from polyport.domain.endpoints import Deployment, Endpoint, EndpointState, Fleet, InstanceRow, Mode, Variant, Wanted
 from polyport.domain.instances import ContainerPhase, ContainerSpec, ContainerState, Image, InstanceState
 from polyport.domain.names import Owner
@@ -89,3 +90,8 @@ def running(hostname: str, port: int = 20000, started_at: float = 1.0, restarts:
 def instance(name: str, *hosts: str) -> InstanceState:
     """An instance whose containers run."""
     return InstanceState(name, tuple(running(host, 20000 + index) for index, host in enumerate(hosts)))
+
+
+def fix_of(cause: str) -> str:
+    """What the table of causes says to do."""
+    return next(each.fix for each in diagnosis.CAUSES if each.name == cause)

@@ -201,10 +201,13 @@ def test_an_image_for_another_kind_of_machine_is_told(docker_lab: DockerLab) -> 
     image = docker_lab.daemon.make_image("foreign:1", entrypoint=["/program"], program="\x7fELF is how it begins")
     last = story_of_failure(docker_lab, image)
     assert "for another kind of machine" in last.reason or last.code is not None
+    if last.code is not None:
+        # It may have ended before anybody saw it run: what it said is in the log all the same.
+        assert "exec format error" in docker_lab.log("first").read_text()
 
 
 def test_out_of_memory_is_named(docker_lab: DockerLab) -> None:
-    """Podman 4.3 does not say so: the memory cgroup does, the moment the process ends."""
+    """Podman 4.3 does not say so: the memory cgroup does, the moment the process ends; with its peak and its limit."""
 
     async def story(engine: DockerEngine) -> None:
         greedy = docker_lab.container("first", runs=["bytearray(200 << 20)"])
@@ -212,6 +215,9 @@ def test_out_of_memory_is_named(docker_lab: DockerLab) -> None:
         last = last_of(await until(engine, last_of))
         assert last is not None
         assert (last.signal, last.reason) == (signal.SIGKILL, "out of memory")
+        assert last.memory_limit == 64 << 20
+        assert last.memory is not None
+        assert 32 << 20 < last.memory <= 65 << 20
         assert "ended by SIGKILL (out of memory)" in docker_lab.log("first").read_text()
 
     run(docker_lab.make(**SMALL), story)

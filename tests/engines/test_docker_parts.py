@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from polyport.domain.instances import Container, Image, Instance
 from polyport.engines.docker import asks, ends, limits, listening, network, output, records, steps
 from polyport.engines.docker.daemon import Daemon, candidates, is_rootless
+from polyport.engines.docker.ends import End
 from polyport.errors import CannotChangeInstance, UsageError
 from polyport.settings import Settings
 
@@ -80,7 +81,7 @@ def test_a_signal_is_told_from_a_code(code: int, expected: tuple[int | None, int
     seen = steps.read(
         {"Id": "c", "State": {"Status": "exited", "ExitCode": code, "FinishedAt": "2026-01-01T00:00:05Z"}}
     )
-    last = steps.read_exit(seen, out_of_memory=False)
+    last = steps.read_exit(seen, End())
     assert (last.code, last.signal) == expected
     assert last.at == 1767225605.0
 
@@ -390,3 +391,17 @@ def test_a_container_is_started_again_once_its_last_run_is_tidied_up() -> None:
     assert steps.decide(EXITED, EXITED.digest, None, 0.0, ended)[0] == steps.START
     assert steps.read({"Id": "c", "State": {"Status": "stopped"}}).is_untidy
     assert not steps.read({"Id": "c", "State": {"Status": "exited"}}).is_untidy
+
+
+def test_the_peak_and_the_limit_are_read_where_the_kernel_has_them(tmp_path: Path) -> None:
+    """Cgroups of version 2 say ``max`` for no limit, and have no peak in older kernels; version 1 has other names."""
+    assert ends.read_peak(tmp_path) == (None, None)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert ends.read_peak(tmp_path) == (None, None)
+    (tmp_path / "memory.peak").write_text("4096\n")
+    assert ends.read_peak(tmp_path) == (4096, None)
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "memory.max_usage_in_bytes").write_text("8192\n")
+    (old / "memory.limit_in_bytes").write_text("65536\n")
+    assert ends.read_peak(old) == (8192, 65536)

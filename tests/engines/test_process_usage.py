@@ -1,6 +1,8 @@
 """What plain processes use: what is theirs, what is shared, and what is lost."""
 
 import asyncio
+import os
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ from engines.labs import (
     ProcessLab,
     instance,
     run,
+    until,
     until_healthy,
     until_true,
 )
@@ -118,3 +121,36 @@ def test_the_share_of_a_process_is_found_out_again_when_it_is_old_or_the_process
     assert share.estimate(100_000, 60.0) is None
     assert share.estimate(107_000, 59.0) is None
     assert share.estimate(93_000, 59.0) is None
+
+
+def test_what_it_had_at_its_peak_is_told_of_one_that_ended(process_lab: ProcessLab) -> None:
+    """Also of one that lived too short to be measured, and gave it all back before; with what there was to be had."""
+
+    async def story(engine: ProcessEngine) -> None:
+        program = "x = bytearray(100 << 20); del x; os._exit(3)"
+        await engine.apply(instance(process_lab.container("first", runs=[program])))
+        [state] = await until(engine, lambda states: states and states[0].containers[0].last_exit)
+        last = state.containers[0].last_exit
+        assert last is not None
+        assert last.code == 3
+        assert last.memory is not None
+        assert last.memory_limit is not None
+        assert 100 * MIB < last.memory < 200 * MIB < last.memory_limit
+
+    run(process_lab.make(), story)
+
+
+def test_the_limit_is_the_tightest_cgroup_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the machine's memory; what a cgroup does not say limits nothing."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setattr(processes, "_PROC", tmp_path)
+    monkeypatch.setattr(processes, "_CGROUPS", tmp_path / "cgroup")
+    assert processes.find_memory_limit() == machine
+    inner = tmp_path / "cgroup" / "outer" / "inner"
+    inner.mkdir(parents=True)
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text("0::/outer/inner\n")
+    (inner / "memory.max").write_text("max\n")
+    assert processes.find_memory_limit() == machine
+    (inner.parent / "memory.max").write_text("4096\n")
+    assert processes.find_memory_limit() == 4096

@@ -206,21 +206,36 @@ def wait_until_gone(sagemaker: Any, name: str, deadline: float = 20.0) -> None:
 
 
 def create_endpoint(
-    server: Server, name: str, *containers: dict[str, Any], mode: str = "Serial", **variant: Any
+    server: Server,
+    name: str,
+    *containers: dict[str, Any],
+    mode: str = "Serial",
+    isolated: bool = False,
+    **variant: Any,
 ) -> None:
     """CreateModel, CreateEndpointConfig and CreateEndpoint, all under one name; does not wait."""
-    create_config(server, name, *containers, mode=mode, **variant)
+    create_config(server, name, *containers, mode=mode, isolated=isolated, **variant)
     server.client("sagemaker").create_endpoint(EndpointName=name, EndpointConfigName=name)
 
 
-def create_config(server: Server, name: str, *containers: dict[str, Any], mode: str = "Serial", **variant: Any) -> None:
-    """CreateModel and CreateEndpointConfig under one name."""
+def create_config(
+    server: Server,
+    name: str,
+    *containers: dict[str, Any],
+    mode: str = "Serial",
+    isolated: bool = False,
+    **variant: Any,
+) -> None:
+    """CreateModel and CreateEndpointConfig under one name. ``isolated``: with EnableNetworkIsolation."""
     sagemaker = server.client("sagemaker")
+    network = {"EnableNetworkIsolation": True} if isolated else {}
     if mode == "Single":
         [only] = containers
-        sagemaker.create_model(ModelName=name, PrimaryContainer=only)
+        sagemaker.create_model(ModelName=name, PrimaryContainer=only, **network)
     else:
-        sagemaker.create_model(ModelName=name, Containers=containers, InferenceExecutionConfig={"Mode": mode})
+        sagemaker.create_model(
+            ModelName=name, Containers=containers, InferenceExecutionConfig={"Mode": mode}, **network
+        )
     settings = {"InitialInstanceCount": 1, "InstanceType": "ml.m5.large"} | variant
     sagemaker.create_endpoint_config(
         EndpointConfigName=name, ProductionVariants=[{"VariantName": "AllTraffic", "ModelName": name, **settings}]

@@ -12,6 +12,7 @@ from polyport.cli.backup import backup, restore
 from polyport.cli.doctor import doctor
 from polyport.cli.logs import logs
 from polyport.cli.serve import serve
+from polyport.cli.top import top
 from polyport.errors import PolyportError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(serve)
 
+app.command()(top)
 app.command()(doctor)
 app.command()(logs)
 app.command()(backup)

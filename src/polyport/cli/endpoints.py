@@ -58,7 +58,7 @@ def show(
         return await _find(at, name, account, region)
 
     endpoint = desk.at_desk(home, work)
-    summary = _summary(endpoint) | {"steps": list(_steps(endpoint))}
+    summary = _summary(endpoint) | {"steps": list(steps(endpoint))}
     instances = list(_instances(endpoint))
     if as_json:
         typer.echo(json.dumps(summary | {"instances": instances}, indent=2))
@@ -170,14 +170,14 @@ def _summary(endpoint: Endpoint) -> dict[str, Any]:
         "status": str(endpoint.status),
         "since": _time(endpoint.modified_at),
         "configuration": active.config_name if active else endpoint.wanted.config_name,
-        "instances": sum(len(fleet.instances) for _, fleet in _fleets(endpoint)),
+        "instances": sum(len(fleet.instances) for _, fleet in fleets(endpoint)),
         "region": endpoint.owner.region,
         "account": endpoint.owner.account,
         "reason": endpoint.state.failure_reason,
     }
 
 
-def _steps(endpoint: Endpoint) -> Iterator[str]:
+def steps(endpoint: Endpoint) -> Iterator[str]:
     """What is under way."""
     state = endpoint.state
     if endpoint.wanted.cancelled and endpoint.generation > state.settled:
@@ -195,7 +195,8 @@ def _steps(endpoint: Endpoint) -> Iterator[str]:
         yield f"{len(state.retired)} instance(s) drain and end"
 
 
-def _fleets(endpoint: Endpoint) -> Iterator[tuple[str, Fleet]]:
+def fleets(endpoint: Endpoint) -> Iterator[tuple[str, Fleet]]:
+    """``active`` or ``new``, and a fleet."""
     parts: list[tuple[str, Deployment | None]] = [("active", endpoint.state.active), ("new", endpoint.state.pending)]
     for part, deployment in parts:
         for fleet in deployment.fleets if deployment else ():
@@ -203,7 +204,7 @@ def _fleets(endpoint: Endpoint) -> Iterator[tuple[str, Fleet]]:
 
 
 def _instances(endpoint: Endpoint) -> Iterator[dict[str, str]]:
-    for part, fleet in _fleets(endpoint):
+    for part, fleet in fleets(endpoint):
         for row in fleet.instances:
             yield _instance(part, row, f"to be replaced: {row.condemned}" if row.condemned else "")
     for row in endpoint.state.retired:

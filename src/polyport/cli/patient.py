@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 import typer
 
 from polyport import settings
 from polyport.cli import console
+from polyport.cli.cases import Case
 from polyport.control import chronicle, plan
 from polyport.domain.endpoints import Endpoint
-from polyport.domain.events import Event, Kind
+from polyport.domain.events import Event
 from polyport.domain.names import Owner
 from polyport.engines import logs
 from polyport.errors import UsageError
@@ -25,32 +25,6 @@ from polyport.store import Store, sqlite_url
 
 #: Of the instances that are no more, so many are told of: the latest.
 LATEST = 3
-
-
-class Case(msgspec.Struct, frozen=True):
-    """One instance; without an id: what happened before there was one."""
-
-    instance: str
-    variant: str
-    #: The endpoint has it now.
-    is_live: bool
-    events: tuple[Event, ...]
-    #: The last lines of each of its containers, by hostname.
-    output: dict[str, tuple[str, ...]]
-
-    @property
-    def findings(self) -> dict[str, Event]:
-        """What is wrong, by hostname (empty: with all of it): the latest finding, unless it got well or came further
-        after it. Of one that is no more, the latest of all."""
-        found: dict[str, Event] = {}
-        for event in self.events:
-            if event.cause:
-                found[event.hostname] = event
-            elif self.is_live and event.kind is Kind.HEALTH and event.text.startswith("healthy"):
-                found.pop(event.hostname, None)
-            elif event.kind is Kind.APPLIED:
-                found.pop("", None)
-        return found
 
 
 def examine(loaded: settings.Settings, name: str, account: str | None, region: str | None, *, as_json: bool) -> None:

@@ -113,7 +113,7 @@ class Actions:
             async with _at_most(limit, ImageError(f"The images were not found within {limit:g} seconds.")):
                 found = await self._preparer.resolve(fleet.variant)
         except Exception as error:  # noqa: BLE001  whatever it is, the endpoint must not hang on it
-            found = attempts.reason(error)
+            found = attempts.reason(error, Stage.IMAGE)
             trouble = attempts.trouble(error, Stage.IMAGE, self._clock())
             self._chronicle.note_variant(endpoint, fleet.variant.name, trouble)
         if self._loop.knows(endpoint.id):
@@ -133,7 +133,7 @@ class Actions:
             self._chronicle.note(row.id, Event(self._clock(), Kind.APPLIED, "model data is here; given to the engine"))
         except Exception as error:  # noqa: BLE001  whatever it is, the endpoint must not hang on it
             self._chronicle.note(row.id, attempts.trouble(error, stage, self._clock()))
-            self._attempts[row.id] = attempts.failed(self.attempt(row.id), attempts.reason(error), self._clock())
+            self._attempts[row.id] = attempts.failed(self.attempt(row.id), attempts.reason(error, stage), self._clock())
         else:
             now = self._clock()
             self._attempts[row.id] = attempts.accepted(self.attempt(row.id), now, now + SHOW_TIME)

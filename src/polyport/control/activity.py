@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from polyport.control import heal, strategy, traffic
 from polyport.control import rollout as rollouts
-from polyport.control import strategy, traffic
 from polyport.domain.endpoints import (
+    AT_REST,
     Deployment,
     Endpoint,
     EndpointState,
@@ -26,10 +27,11 @@ Activity = tuple[str, str, float]
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """What is known beyond the row: who is healthy; what an instance is waited for; what is fetched for a variant
-    before it has one."""
+    """What is known beyond the row: who is healthy, and since when one is not (epoch seconds); what an instance is
+    waited for; what is fetched for a variant before it has one."""
 
     is_healthy: Callable[[str], bool]
+    ill_since: Callable[[str], float]
     hints: Callable[[str], list[str]]
     fetching: Callable[[Variant], list[str]]
 
@@ -48,6 +50,8 @@ def describe(endpoint: Endpoint, sources: Sources) -> dict[str, list[Activity]]:
     for fleet in state.active.fleets if state.active else ():
         if condemned := [row for row in fleet.instances if row.condemned]:
             found.setdefault(fleet.variant.name, []).append(_replacing(condemned))
+        if ill := list(_ill(state, fleet, sources)):
+            found.setdefault(fleet.variant.name, []).append(_ailing(ill, sources))
     leaving = Counter(row.variant for row in state.retired)
     for variant, count in leaving.items():
         message = f"Terminating {count} instance(s)."
@@ -59,6 +63,20 @@ def _replacing(condemned: list[InstanceRow]) -> Activity:
     reasons = " ".join(dict.fromkeys(row.condemned for row in condemned))
     message = f"Replacing {len(condemned)} instance(s): {reasons}"
     return "Updating", message[:LIMIT], min(row.condemned_at for row in condemned)
+
+
+def _ill(state: EndpointState, fleet: Fleet, sources: Sources) -> Iterator[str]:
+    """Instances of an endpoint at rest that take no calls, though no others take their place."""
+    if state.status in AT_REST and state.pending is None:
+        for row in heal.sound(fleet.instances):
+            if not sources.is_healthy(row.id) and not heal.is_successor(row, fleet):
+                yield row.id
+
+
+def _ailing(ill: list[str], sources: Sources) -> Activity:
+    waiting = "; ".join(dict.fromkeys(line for each in ill for line in sources.hints(each)))
+    message = f"{len(ill)} instance(s) take no calls. {waiting}"
+    return "Updating", message.strip()[:LIMIT], min(sources.ill_since(each) for each in ill)
 
 
 def _fleet(state: EndpointState, deployment: Deployment, fleet: Fleet, sources: Sources) -> Iterator[Activity]:

@@ -1,6 +1,7 @@
 """How tries to start an instance went, and when the next one is due. Pure."""
 
 import logging
+import re
 
 import msgspec
 
@@ -8,12 +9,16 @@ from polyport.control import failure
 from polyport.domain import diagnosis
 from polyport.domain.diagnosis import Stage
 from polyport.domain.events import Event, Kind
-from polyport.errors import ImageError, PolyportError
+from polyport.errors import EngineError, ImageError, PolyportError
 
 log = logging.getLogger(__name__)
 
 #: Seconds before something that failed is tried again, by how often it failed.
 RETRY = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+#: What has a command or a setting in it says by itself what to do.
+_ADVICE = re.compile(
+    r"\b(polyport|docker|podman) (image|log|system|pull)|image_platform|image_pull_timeout|the setting "
+)
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -65,9 +70,19 @@ def trouble(error: Exception, stage: Stage, now: float) -> Event:
     return Event(now, Kind.TROUBLE, text, cause=cause, fix=fix)
 
 
-def reason(error: Exception) -> str:
-    """What is told of an action that failed: our own errors speak for themselves, a bug must not hang the endpoint."""
+def reason(error: Exception, stage: Stage) -> str:
+    """What is told of an action that failed: our own errors speak for themselves, and what to do about an image or
+    model data comes after them, unless they say it; a bug must not hang the endpoint."""
     if isinstance(error, PolyportError):
-        return failure.clip(str(error), ())
+        found = trouble(error, stage, 0.0)
+        is_told = isinstance(error, EngineError) or not found.fix or _ADVICE.search(found.text) is not None
+        return failure.clip(found.text if is_told else _join(found.text, found.fix), ())
     log.error("an action failed", exc_info=error)
     return failure.clip(f"Internal error: {type(error).__name__}: {error}", ())
+
+
+def _join(text: str, fix: str) -> str:
+    """Two sentences; a long first one leaves room for the second."""
+    room = failure.LIMIT - len(fix) - 2
+    text = text.strip().rstrip(".")
+    return f"{text if len(text) <= room else text[: room - 1] + '…'}. {fix}"

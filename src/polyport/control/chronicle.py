@@ -46,7 +46,7 @@ class Chronicle:
             return
         self._rings[instance] = []
         if self._home is not None:
-            self._files[instance] = path = _path(self._home, endpoint, variant, instance)
+            self._files[instance] = path = path_of(self._home, endpoint, variant, instance)
             self._rings[instance] = list(read(path))
             self._lines[instance] = _count(self._rings[instance])
 
@@ -69,7 +69,7 @@ class Chronicle:
         key = f"{endpoint.id}/{variant}"
         self._rings.pop(key, None)
         if self._home is not None:
-            self._files[key] = _path(self._home, endpoint, variant, "")
+            self._files[key] = path_of(self._home, endpoint, variant, "")
             self._rings[key] = list(read(self._files[key]))
             self._lines[key] = _count(self._rings[key])
             self.note(key, event)
@@ -133,7 +133,8 @@ def sweep(home: Path, alive: Iterable[str], clock: Callable[[], float] = time.ti
     return removed
 
 
-def _path(home: Path, endpoint: Endpoint, variant: str, instance: str) -> Path:
+def path_of(home: Path, endpoint: Endpoint, variant: str, instance: str) -> Path:
+    """Where the events of an instance are (empty: those of the variant)."""
     labels = {
         "account": endpoint.owner.account,
         "region": endpoint.owner.region,

@@ -10,6 +10,8 @@ from polyport.domain.instances import ContainerState
 from polyport.engines.contract import Diagnosis
 
 LIMIT = 1024
+#: What SageMaker says before there is anything to be said.
+ADVICE = "Please check CloudWatch logs for this endpoint. "
 describe_exit = diagnoses.describe_end
 
 
@@ -46,7 +48,7 @@ def ping_failed(variant: Variant, container: ContainerState, finding: Finding | 
         return cannot_start(variant, container.hostname, cause)
     name = "primary container" if variant.mode is Mode.SINGLE else f"container {container.hostname}"
     text = f"The {name} for production variant {variant.name} did not pass the ping health check. "
-    return text + "Please check CloudWatch logs for this endpoint. " + cause
+    return text + ADVICE + cause
 
 
 def cannot_start(variant: Variant, hostname: str, cause: str) -> str:

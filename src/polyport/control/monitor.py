@@ -73,6 +73,11 @@ class Monitor:
         watches = self._watches.get(instance, {})
         return bool(watches) and all(watch.is_healthy or watch.slow for watch in watches.values())
 
+    def ill_since(self, instance: str) -> float:
+        """When the first container of it that is not healthy began to be so, in epoch seconds; now, when none is."""
+        healths = (watch.health for watch in self._watches.get(instance, {}).values())
+        return min((each.since for each in healths if each and not each.healthy), default=self._clock())
+
     def hints(self, instance: str) -> list[str]:
         """What unhealthy containers are waited for, one sentence each."""
         return [

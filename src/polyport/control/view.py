@@ -3,11 +3,11 @@ instance is whose. All of it can be found out again; nothing here decides anythi
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from polyport.control import activity, attempts, heal, health, plan, resize, routes
+from polyport.control import activity, attempts, heal, health, memory, plan, resize, routes
 from polyport.control.actions import Actions
 from polyport.control.chronicle import Chronicle
 from polyport.control.limits import Limits
@@ -18,6 +18,7 @@ from polyport.domain import events
 from polyport.domain.endpoints import AT_REST, Endpoint, EndpointState, Fleet, InstanceRow, Phase
 from polyport.domain.events import Event, Kind
 from polyport.domain.instances import InstanceState
+from polyport.engines.contract import Usage
 
 
 class View:
@@ -48,6 +49,7 @@ class View:
         #: Since when retired instances are waited for, on the clock of the event loop.
         self._draining: dict[str, float] = {}
         self._flush_due = False
+        self._peaks: dict[tuple[str, str], memory.Peak] = {}
 
     # --- what is known
 
@@ -98,7 +100,8 @@ class View:
         if endpoint is None:
             return {}
         return activity.describe(
-            endpoint, activity.Sources(self._monitor.is_healthy, self._hints, self._preparer.hints)
+            endpoint,
+            activity.Sources(self._monitor.is_healthy, self._monitor.ill_since, self._hints, self._preparer.hints),
         )
 
     def waiting(self) -> list[str]:
@@ -131,6 +134,15 @@ class View:
             self._actions.note_present(instance)
         changed = (each for each in {**before, **states} if before.get(each) != states.get(each))
         return list(dict.fromkeys(self.owners[each] for each in changed if each in self.owners))
+
+    def note_usage(self, usages: Iterable[Usage]) -> None:
+        """What the containers that run use now: all of them."""
+        peaks, self._peaks = self._peaks, {}
+        for usage in usages:
+            key = usage.instance_id, usage.hostname
+            self._peaks[key], news = memory.observe(peaks.get(key), usage)
+            if news:
+                self._chronicle.note(usage.instance_id, Event(usage.at, Kind.MEMORY, news, usage.hostname))
 
     def note(self, endpoint: Endpoint) -> None:
         """A row as it is now: its instances are its own, and those in use are watched."""

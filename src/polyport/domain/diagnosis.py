@@ -17,6 +17,7 @@ from polyport.domain.instances import Exit
 AT_ONCE = 5.0
 #: The port that images listen on that were made without a thought of others beside them.
 USUAL_PORT = 8080
+_UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 #: So much of a line of output is told.
 _LINE = 300
 
@@ -100,6 +101,20 @@ def describe_end(end: Exit) -> str:
     return (f"was ended by {name_signal(end.signal)}" if end.signal else f"exited with code {end.code}") + detail
 
 
+def describe_memory(end: Exit) -> str:
+    """``1.9 GiB at its peak, of 2.0 GiB``, or what is known of that."""
+    if end.memory is None:
+        return f"it may have {describe_bytes(end.memory_limit)}" if end.memory_limit is not None else ""
+    limit = f", of {describe_bytes(end.memory_limit)}" if end.memory_limit is not None else ""
+    return f"{describe_bytes(end.memory)} at its peak{limit}"
+
+
+def describe_bytes(count: float) -> str:
+    """``512 MiB``."""
+    name, size = next((pair for pair in _UNITS if count >= 0.98 * pair[1]), _UNITS[-1])
+    return f"{count / size:.0f} {name}" if count >= 10 * size else f"{count / size:.1f} {name}"
+
+
 def never_ran(end: Exit) -> bool:
     """Whether that is why it could not be started at all."""
     return bool(end.reason) and end.code is None and end.signal is None
@@ -127,13 +142,22 @@ def _common(at: Evidence) -> dict[str, str]:
         "addresses": ", ".join(at.unreachable),
         "status": str(at.status),
         "error": at.error or "not asked yet",
+        "last": _describe_last(at),
         "patience": f"{at.patience:g}",
         "trouble": at.trouble,
     }
     if at.end is not None:
         times = f" and was restarted {_times(at.restarts)}" if at.restarts and not never_ran(at.end) else ""
+        words["memory"] = f" ({figures})" if (figures := describe_memory(at.end)) else ""
         words["ended"] = describe_end(at.end).rstrip(".") + times
     return words
+
+
+def _describe_last(at: Evidence) -> str:
+    """One that answers well by now had fallen ill, and has to do so for a while."""
+    if at.status is not None:
+        return f"GET /ping answered {at.status}, but not yet often enough in a row after it had fallen ill"
+    return f"GET /ping got no answer ({at.error or 'not asked yet'})"
 
 
 def _times(count: int) -> str:
@@ -317,7 +341,7 @@ CAUSES: tuple[Cause, ...] = (
         "out-of-memory",
         "It ran out of memory",
         "the kernel ended it for want of memory, or its last output says that memory could not be had",
-        "It {ended}: there was not enough memory for it.",
+        "It {ended}: there was not enough memory for it{memory}.",
         "Choose a larger `InstanceType`, fewer workers or a smaller model, or give the machine more memory.",
         _either(_out_of_memory, _says(_MEMORY)),
     ),
@@ -453,7 +477,7 @@ CAUSES: tuple[Cause, ...] = (
         "unhealthy",
         "It did not get healthy",
         "nothing of the above by the end of its start-up time",
-        "GET /ping got no answer ({error}).",
+        "{last}.",
         "Read its last output.",
         _runs,
     ),

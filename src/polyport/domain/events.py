@@ -21,6 +21,8 @@ class Kind(StrEnum):
     #: It could not be prepared or taken; it is tried again.
     TROUBLE = "trouble"
     STARTED = "started"
+    #: It came to have much more memory than was noted before, or nearly all that it may have.
+    MEMORY = "memory"
     #: ``/ping`` answers otherwise than before.
     PING = "ping"
     #: It takes calls from here on, or no more.
@@ -80,5 +82,6 @@ def of_container(before: ContainerState | None, after: ContainerState) -> Iterat
         found.append(Event(started, Kind.STARTED, f"started{again}{process}", after.hostname))
     if end is not None:
         lived = f" after {end.at - started:.1f} s" if started is not None and started <= end.at else ""
-        found.append(Event(end.at, Kind.ENDED, diagnosis.describe_end(end) + lived, after.hostname))
+        memory = f"; memory: {figures}" if (figures := diagnosis.describe_memory(end)) else ""
+        found.append(Event(end.at, Kind.ENDED, diagnosis.describe_end(end) + lived + memory, after.hostname))
     yield from sorted(found, key=lambda event: event.at)

@@ -91,6 +91,9 @@ class Exit(msgspec.Struct, frozen=True):
     signal: int | None = None
     #: Why it could not be started at all, or what else is known ("out of memory").
     reason: str = ""
+    #: Bytes that it had at its peak, as far as the engine could see, and might have had; ``None``: not known.
+    memory: int | None = None
+    memory_limit: int | None = None
 
 
 class ContainerState(msgspec.Struct, frozen=True):

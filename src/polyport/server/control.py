@@ -100,7 +100,7 @@ class Control:
         self.gate = Gate()
         self.audit = _audit_log(settings)
         self.metrics = keeping.Metrics(settings.home / keeping.FILE_NAME)
-        self.metering = Metering(self.metrics, self.reconciler.view, self.engine)
+        self.metering = Metering(self.metrics, self.reconciler.view, self.engine, settings.home)
         self.captures = Sender(settings.home, Outgoing(settings))
         self.logs = Shelf(settings.home / "logs", settings.log_retention_days)
         self.reconciler.publisher.on_refused = self._note_refusals

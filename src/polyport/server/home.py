@@ -92,6 +92,14 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
+def read_holder(folder: Path) -> str:
+    """Who holds the lock, as `sign` wrote it: empty while it starts."""
+    try:
+        return (folder / "run" / "lock").read_text("utf-8").strip()
+    except OSError:
+        return ""
+
+
 def sign(lock_file: IO[str], url: str) -> None:
     """Write into the lock who holds it, for whoever comes too late."""
     lock_file.seek(0)

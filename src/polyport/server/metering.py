@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 
@@ -16,6 +17,7 @@ from polyport.domain.endpoints import Deployment, Endpoint, Mode, Variant
 from polyport.domain.names import Owner
 from polyport.engines.contract import Engine, Measuring, Usage
 from polyport.errors import UsageError
+from polyport.server import used
 from polyport.telemetry.metrics import counted
 from polyport.telemetry.metrics.keeping import Metrics
 from polyport.telemetry.metrics.series import Value
@@ -39,7 +41,8 @@ class Place(msgspec.Struct, frozen=True):
 class Metering:
     """Kept by control."""
 
-    def __init__(self, metrics: Metrics, view: View, engine: Engine) -> None:
+    def __init__(self, metrics: Metrics, view: View, engine: Engine, home: Path) -> None:
+        self._home = home
         self._metrics = metrics
         self._view = view
         self._engine = engine
@@ -80,6 +83,8 @@ class Metering:
             self._places = places
         usages = await self._engine.measure() if isinstance(self._engine, Measuring) else ()
         values = [*_idle(places, now), *self._busy(now), *_used(usages, self._before, places)]
+        self._view.note_usage(usages)
+        used.write(self._home, [_as_seen(usage, self._before) for usage in usages])
         self._before = {(usage.instance_id, usage.hostname): usage for usage in usages}
         await self._metrics.add(values)
 
@@ -158,6 +163,11 @@ def _cpu(before: Usage | None, usage: Usage) -> float | None:
     if before is None or usage.at <= before.at or usage.cpu_seconds < before.cpu_seconds:
         return None
     return 100 * (usage.cpu_seconds - before.cpu_seconds) / (usage.at - before.at)
+
+
+def _as_seen(usage: Usage, before: dict[tuple[str, str], Usage]) -> used.Used:
+    cpu = _cpu(before.get((usage.instance_id, usage.hostname)), usage)
+    return used.Used(usage.instance_id, usage.hostname, usage.at, cpu, usage.memory, usage.memory_limit)
 
 
 def _machine_memory() -> int:

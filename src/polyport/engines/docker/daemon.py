@@ -19,6 +19,9 @@ PROBE_TIMEOUT = 20.0
 #: Seconds that connecting, and any short request, may take.
 CONNECT_TIMEOUT = 5.0
 
+#: What `explain` says of a socket that is not there.
+ABSENT = "there is no such socket"
+
 DOCKER = "docker"
 PODMAN = "podman"
 
@@ -45,6 +48,8 @@ class Daemon:
     is_selinux: bool = False
     #: It runs in a virtual machine of Docker Desktop or the like.
     is_desktop: bool = False
+    #: Where it keeps images, on its machine.
+    root: str = ""
 
     @property
     def is_routable(self) -> bool:
@@ -63,16 +68,16 @@ async def connect(settings: Settings) -> Daemon:
     Raises `UsageError` when the client is not installed, and `NoDaemon` (one too) with the sockets that were tried when
     none answers.
     """
-    _check_installed()
+    check_installed()
     tried: list[str] = []
     for url in candidates(settings.docker_host, os.environ):
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
-                return await _probe(url)
+                return await probe(url)
         except TimeoutError:
             tried.append(f"{url} (no answer within {PROBE_TIMEOUT:g} s)")
         except Exception as error:  # noqa: BLE001 - whatever it is: the next socket may be a daemon's
-            tried.append(f"{url} ({_cause(error)})")
+            tried.append(f"{url} ({explain(error)})")
     raise NoDaemon(
         f"No Docker or Podman answers. Tried: {', '.join(tried)}. Start one (systemctl start docker, or "
         "systemctl --user start podman.socket), or set DOCKER_HOST or the setting docker_host."
@@ -94,17 +99,18 @@ def candidates(docker_host: str, environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"unix://{path}" for path in paths)
 
 
-def _check_installed() -> None:
-    """The client is an extra: most of Polyport does without."""
+def check_installed() -> None:
+    """The client is an extra: most of Polyport does without. Raises `UsageError`."""
     try:
         import aiodocker  # noqa: F401, PLC0415 - only who uses this engine has it
     except ImportError as error:
         raise UsageError("The docker engine needs its client: pip install 'polyport[docker]'.") from error
 
 
-async def _probe(url: str) -> Daemon:
+async def probe(url: str) -> Daemon:
+    """The daemon at that address. Raises whatever its client does; callers set a limit."""
     if url.startswith("unix://") and not Path(url.removeprefix("unix://")).exists():
-        raise FileNotFoundError("there is no such socket")
+        raise FileNotFoundError(ABSENT)
     client = _make_client(url)
     try:
         version, info = await client.version(), await client.system.info()
@@ -122,6 +128,7 @@ async def _probe(url: str) -> Daemon:
         memory=int(info.get("MemTotal") or 0),
         offers_gpus="nvidia" in (info.get("Runtimes") or {}) or bool(info.get("DiscoveredDevices")),
         is_selinux=any("selinux" in option for option in options),
+        root=str(info.get("DockerRootDir") or ""),
         is_desktop="desktop" in str(info.get("OperatingSystem", "")).lower(),
     )
 
@@ -149,7 +156,7 @@ def _is_podman(version: Mapping[str, Any]) -> bool:
     return any("podman" in name.lower() for name in names)
 
 
-def _cause(error: Exception) -> str:
+def explain(error: Exception) -> str:
     """What the operating system says, without the address, which is told anyway."""
     cause: BaseException = error
     while cause.__cause__ is not None:

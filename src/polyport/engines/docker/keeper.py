@@ -14,7 +14,7 @@ from polyport.domain.instances import ContainerPhase, ContainerState, Exit
 from polyport.engines import backoff, logs
 from polyport.engines.docker import asks, steps
 from polyport.engines.docker.calls import Away, Calls, Missing, Refused
-from polyport.engines.docker.ends import Ends
+from polyport.engines.docker.ends import End, Ends
 from polyport.engines.docker.network import Network
 from polyport.engines.docker.output import Output, parse_time, read_last
 from polyport.engines.docker.records import Entry, Life
@@ -74,7 +74,7 @@ class Keeper:
         #: The run whose process is known to have ended, and when that was seen.
         self._ended = ""
         self._ended_at = 0.0
-        self._out_of_memory = False
+        self._end = End()
         # what wakes it
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -178,10 +178,10 @@ class Keeper:
 
     def _watch(self, seen: steps.Seen) -> None:
         self._unwatch()
-        self._out_of_memory = False
+        self._end = End()
 
-        def end(out_of_memory: bool) -> None:
-            self._ended, self._out_of_memory = seen.started_at, out_of_memory
+        def end(how: End) -> None:
+            self._ended, self._end = seen.started_at, how
             self._ended_at = time.monotonic()
             self._on_change()
             self.wake()
@@ -303,11 +303,11 @@ class Keeper:
 
     async def _note_end(self, seen: steps.Seen) -> None:
         """Its main process ended; what it printed is in its log before anybody is told."""
-        if self._output is not None:
-            await self._output.finish()
-            self._output = None
-        out_of_memory = self._out_of_memory and seen.started_at == self._ended
-        last = steps.read_exit(seen, out_of_memory=out_of_memory)
+        if self._output is None:  # it ended before it was seen to run
+            self._output = Output(self._calls, seen.id, self.log)
+        await self._output.finish()
+        self._output = None
+        last = steps.read_exit(seen, self._end if seen.started_at == self._ended else End())
         self.log.note(_describe(last))
         if seen.digest != self.life.digest:
             return  # of an earlier specification: it counts no more

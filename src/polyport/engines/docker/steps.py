@@ -9,6 +9,7 @@ import msgspec
 
 from polyport.domain.instances import Exit
 from polyport.engines.docker import asks
+from polyport.engines.docker.ends import End
 from polyport.engines.docker.output import parse_time
 
 NOTHING: Final = "nothing"
@@ -44,6 +45,8 @@ class Seen(msgspec.Struct, frozen=True):
     error: str
     #: Its process ended, and the daemon has yet to take down what that had.
     is_untidy: bool = False
+    #: Bytes that it may have; ``None``: as much as there is.
+    memory_limit: int | None = None
 
 
 def read(shown: Mapping[str, Any]) -> Seen:
@@ -65,6 +68,7 @@ def read(shown: Mapping[str, Any]) -> Seen:
         error=str(state.get("Error") or ""),
         # So Podman calls it; Docker tells of an end when it is through with it.
         is_untidy=status == "stopped",
+        memory_limit=int((shown.get("HostConfig") or {}).get("Memory") or 0) or None,
     )
 
 
@@ -93,13 +97,15 @@ def decide(
     return (START if seen else CREATE), None
 
 
-def read_exit(seen: Seen, *, out_of_memory: bool) -> Exit:
-    """How its latest run ended. Daemons report a signal as 128 and its number."""
+def read_exit(seen: Seen, end: End) -> Exit:
+    """How its latest run ended, by the daemon and by what was seen of it here. Daemons report a signal as 128 and its
+    number."""
     at = parse_time(seen.finished_at.encode())
-    reason = "out of memory" if out_of_memory or seen.out_of_memory else seen.error
+    reason = "out of memory" if end.out_of_memory or seen.out_of_memory else seen.error
+    limit = end.memory_limit or seen.memory_limit
     if seen.exit_code > 128 and seen.exit_code - 128 in signal.valid_signals():
-        return Exit(at=at, signal=seen.exit_code - 128, reason=reason)
-    return Exit(at=at, code=seen.exit_code, reason=reason)
+        return Exit(at, None, seen.exit_code - 128, reason, end.memory, limit)
+    return Exit(at, seen.exit_code, None, reason, end.memory, limit)
 
 
 def ran_for(seen: Seen) -> float:

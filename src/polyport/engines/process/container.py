@@ -136,19 +136,21 @@ class Container:
             elif step in (NOTHING, DROP) or not self._sweep(now):
                 return step, again
 
-    def collect(self, pid: int, status: int) -> None:
-        """A child of the supervisor ended, perhaps one of this container's."""
+    def collect(self, pid: int, status: int, memory: int) -> None:
+        """A child of the supervisor ended, perhaps one of this container's; ``memory`` as `end` has it."""
         if pid == self.pid:
-            self.end(status)
+            self.end(status, memory)
         else:
             self._housing.collect(pid)
 
-    def end(self, status: int) -> None:
-        """Its main process ended with that status of `os.waitpid`."""
+    def end(self, status: int, memory: int) -> None:
+        """Its main process ended with that status of `os.waitpid`. ``memory``: bytes that the largest of it and of
+        those that it waited for had at its peak."""
         code = os.waitstatus_to_exitcode(status)
         last: Entry = {"at": time.time(), "code": code} if code >= 0 else {"at": time.time(), "signal": -code}
         if code == -signal.SIGKILL and processes.count_oom_kills() > self._oom_kills:
             last["reason"] = "out of memory"
+        last |= {"memory": memory, "memory_limit": processes.find_memory_limit()}
         self._epitaph = f"exited with code {code}" if code >= 0 else f"ended by {_signal_name(-code)}"
         self._plan_restart(last)
         self.pid = None

@@ -67,3 +67,20 @@ def _parse_listener(line: str) -> tuple[str, str, int]:
         return "", "", 0
     address, _, port = fields[1].rpartition(":")
     return fields[9], address, int(port, 16)
+
+
+def list_listening() -> dict[int, set[str]]:
+    """The TCP ports that anything listens on in this network namespace, with the inodes of those sockets."""
+    found: dict[int, set[str]] = {}
+    for line in (*_read_lines(os.getpid(), "tcp"), *_read_lines(os.getpid(), "tcp6")):
+        inode, _, port = _parse_listener(line)
+        if inode:
+            found.setdefault(port, set()).add(inode)
+    return found
+
+
+def find_listener(port: int) -> int | None:
+    """The process that listens on a port; ``None``: nobody does, or another user's process that is not shown to us."""
+    inodes = list_listening().get(port, set())
+    pids = sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()) if inodes else []
+    return next((pid for pid in pids if inodes & _list_sockets(pid)), None)

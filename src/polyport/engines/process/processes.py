@@ -6,10 +6,12 @@ parent, a worker may get an environment of its own, and a machine may not allow 
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 _PROC = Path("/proc")
+_CGROUPS = Path("/sys/fs/cgroup")
+_UNLIMITED = 1 << 62
 
 
 class Process:
@@ -120,6 +122,26 @@ def send(pids: set[int], signal_number: int) -> None:
 def read_boot_id() -> str:
     """Differs after each boot of the machine: pids of another boot mean nothing."""
     return (_PROC / "sys/kernel/random/boot_id").read_text("ascii").strip()
+
+
+def find_memory_limit() -> int:
+    """Bytes that this process and its children may have together: the machine's, or less by their cgroup."""
+    found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError):
+        for line in (_PROC / "self" / "cgroup").read_text("ascii").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers or "memory" in controllers.split(","):
+                found = min(found, *_limits(_CGROUPS / controllers, path))
+    return found
+
+
+def _limits(root: Path, path: str) -> Iterator[int]:
+    """Of a cgroup and of those above it; in a container the path may be one of the machine's, which is not there."""
+    yield _UNLIMITED
+    for part in (path.lstrip("/"), *map(str, Path(path.lstrip("/")).parents)):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with contextlib.suppress(OSError, ValueError):
+                yield int((root / part / name).read_text("ascii"))
 
 
 def count_oom_kills() -> int:

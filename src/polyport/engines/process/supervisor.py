@@ -136,11 +136,11 @@ class Supervisor:
         """Collects every child that ended: main processes, and orphans that became ours."""
         with contextlib.suppress(ChildProcessError):
             while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, used = os.wait4(-1, os.WNOHANG)
                 if pid == 0:
                     return
                 for container in self._containers.values():
-                    container.collect(pid, status)
+                    container.collect(pid, status, used.ru_maxrss * 1024)
 
     def _advance(self) -> float | None:
         """One step for each container; the earliest time that one of them wants another."""

@@ -81,6 +81,11 @@ class SeriesFile:
         connection.executescript(_SCHEMA)
         self._connection = connection
 
+    def open_to_read(self) -> None:
+        """As it is, while another process writes it. Raises `sqlite3.Error`, also when there is none."""
+        uri = f"{Path(self._path).absolute().as_uri()}?mode=ro"
+        self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=1.0)
+
     def close(self) -> None:
         """Let go of it."""
         if self._connection is not None:
@@ -177,6 +182,19 @@ class SeriesFile:
             (series, period, start, end),
         )
         return tuple((row[0], _distribution(row[1:])) for row in rows)
+
+    def read_latest(self, names: Sequence[str], start: float) -> tuple[tuple[Key, int, Distribution], ...]:
+        """Of all owners' series of these names, the fine periods that begin from ``start`` on: one look for all."""
+        rows = self._opened().execute(
+            "select account, region, namespace, name, dimensions, unit, start, count, total, low, high, buckets "  # noqa: S608
+            "from series join points on series = id "
+            f"where name in ({', '.join('?' * len(names))}) and last >= ? and period = ? and start >= ?",
+            (*names, start - COARSE, FINE, start),
+        )
+        return tuple(
+            (Key(Owner(account, region), space, name, _dimensions(text), unit), at, _distribution(row))
+            for account, region, space, name, text, unit, at, *row in rows
+        )
 
     def prune(self, now: float) -> None:
         """Drop what is older than it is kept."""
