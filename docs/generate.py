@@ -18,7 +18,7 @@ from polyport.aws.policy import document, keys, operators
 from polyport.aws.policy.document import Kind
 from polyport.aws.policy.keys import Type
 from polyport.cli import app
-from polyport.domain import diagnosis, names
+from polyport.domain import alarms, diagnosis, names
 from polyport.domain.access import PrincipalKind
 from polyport.domain.names import Owner
 from polyport.errors import PolicyError
@@ -121,6 +121,7 @@ _EXAMPLE: dict[str, Any] = {
     "VpcConfig": {"Subnets": ["x"], "SecurityGroupIds": ["x"]},
 }
 _OWNER = Owner("ACCOUNT", "REGION")
+_MAY_TAG = {"PutMetricAlarm", "PutCompositeAlarm"}
 _TAG_KEYS = ["aws:ResourceTag/", "sagemaker:ResourceTag/"]
 
 
@@ -243,8 +244,11 @@ def _permissions() -> list[str]:
             when = f"`{reasons[0]}` is given" if reasons else ""
             lines.append(f"| `{operation}` | `{need.action}` | `{resource}` | {when} |")
     for operation in operations.OPERATIONS["cloudwatch"]:
-        for need in permissions.needed(permissions.MONITORING, operation, _OWNER, {}):
-            lines.append(f"| `{operation}` | `{need.action}` | `{need.resource}` | |")
+        tagged = {"Tags": [{"Key": "TAG"}]} if operation in _MAY_TAG else {}
+        example = {"AlarmName": "NAME", "ResourceARN": alarms.arn(_OWNER, "NAME"), **tagged}
+        for need in permissions.needed(permissions.MONITORING, operation, _OWNER, example):
+            when = " `Tags` is given " if tagged and need.keys else " "
+            lines.append(f"| `{operation}` | `{need.action}` | `{need.resource}` |{when}|")
     for operation in operations.OPERATIONS["sts"]:
         if operation == "AssumeRole":
             lines.append(f"| `{operation}` | `{authority.ASSUME_ROLE}` | the role's ARN | by the role's trust policy |")

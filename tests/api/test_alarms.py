@@ -100,6 +100,26 @@ def test_another_definition_keeps_the_state(cloudwatch: Any) -> None:
     assert (found["StateValue"], found["Threshold"]) == ("ALARM", 7.0)
 
 
+def test_tags_of_an_alarm_are_shown_and_changed(cloudwatch: Any) -> None:
+    """Given with a new alarm or later, and gone with it. Another definition does not touch them."""
+    put_alarm(cloudwatch, Tags=[{"Key": "team", "Value": "ml"}])
+    arn = "arn:aws:cloudwatch:us-east-1:123456789012:alarm:errors-high"
+    cloudwatch.tag_resource(ResourceARN=arn, Tags=[{"Key": "stage", "Value": "prod"}])
+    put_alarm(cloudwatch, Tags=[{"Key": "team", "Value": "other"}])
+    shown = cloudwatch.list_tags_for_resource(ResourceARN=arn)["Tags"]
+    assert shown == [{"Key": "stage", "Value": "prod"}, {"Key": "team", "Value": "ml"}]
+    cloudwatch.untag_resource(ResourceARN=arn, TagKeys=["stage", "nothing"])
+    assert len(cloudwatch.list_tags_for_resource(ResourceARN=arn)["Tags"]) == 1
+    cloudwatch.delete_alarms(AlarmNames=["errors-high"])
+    for wrong in (arn, arn.replace(":1234", ":2109"), arn.replace(":alarm:", ":dashboard/")):
+        with pytest.raises(cloudwatch.exceptions.ResourceNotFoundException):
+            cloudwatch.list_tags_for_resource(ResourceARN=wrong)
+    put_alarm(cloudwatch)
+    assert cloudwatch.list_tags_for_resource(ResourceARN=arn)["Tags"] == []
+    with pytest.raises(cloudwatch.exceptions.InvalidParameterValueException):
+        cloudwatch.tag_resource(ResourceARN=arn, Tags=[{"Key": str(n), "Value": ""} for n in range(51)])
+
+
 @pytest.mark.parametrize(
     "changes",
     [
