@@ -32,6 +32,8 @@ from polyport.engines.contract import Dependent
 from polyport.errors import EngineError, PolyportError, StoreError, UsageError
 from polyport.server import alarming, guests, processes, supplies
 from polyport.server.access import Watcher, is_loopback
+from polyport.server.actions.book import Book
+from polyport.server.actions.courier import Courier
 from polyport.server.children import EXIT_USAGE
 from polyport.server.metering import Metering
 from polyport.server.sockets import sockets
@@ -100,6 +102,8 @@ class Control:
         self.metrics = keeping.Metrics(settings.home / keeping.FILE_NAME)
         self.metering = Metering(self.metrics, self.reconciler.view, self.engine)
         self.logs = Shelf(settings.home / "logs", settings.log_retention_days)
+        actions = Book(settings.home / settings.alarm_actions, settings.account_id, settings.alarm_urls)
+        self.courier = Courier(self.store.alarms, actions)
         self.reconciler.publisher.on_refused = self._note_refusals
         self.reconciler.publisher.on_counts = self.metering.take
         self._stopping = asyncio.Event()
@@ -144,6 +148,7 @@ class Control:
                 asyncio.create_task(self._keep_logs()),
                 asyncio.create_task(self.access.run()),
                 asyncio.create_task(self.metering.run()),
+                asyncio.create_task(self.courier.run()),
             ]
             await self.reconciler.start()
             meeting = sockets(self.settings.home)
