@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from support.scraping import samples, scrape
+from polyport.telemetry.metrics import families
+from support.scraping import Samples, samples, scrape
 from support.server import Server, call, create_endpoint, wait_for, wait_for_status
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/anything:1"
@@ -146,6 +147,42 @@ def test_a_scraper_is_let_in_by_a_setting_and_to_nothing_else(make_server: Calla
     status, body = ask(server.url + "/", b"{}", **target)
     assert (status, b"MissingAuthenticationToken" in body) == (400, True)
     assert server.client("sagemaker").list_endpoints()["Endpoints"] == []
+
+
+def test_gateways_and_the_reconciler_tell_of_themselves(make_server: Callable[..., Server]) -> None:
+    """Every worker is there with its connections, its refusals and its table; so are endpoints and what steps cost.
+    What is exported is in the table, with its type and its labels, and nearly all of the table is exported."""
+    server = make_server(engine="fake", workers=2, metrics_open="true").start()
+    create_endpoint(server, "one", {"Image": IMAGE}, mode="Single")
+    wait_for_status(server.client("sagemaker"), "one", "InService")
+    runtime = server.client("sagemaker-runtime")
+    call(runtime, "one")
+    with pytest.raises(ClientError, match="not found"):
+        call(runtime, "two")
+
+    def told() -> Samples | None:
+        found = samples(scrape(server.url))
+        is_told = len(found["polyport_gateway_connections"]) == 2 and found["polyport_gateway_refusals_total"]
+        return found if is_told and found["polyport_container_invocations_total"] else None
+
+    found = wait_for(told, "the workers to tell of themselves")
+    assert sum(found["polyport_gateway_connections"]) >= 1
+    assert found.value("polyport_gateway_refusals_total") == 1
+    assert set(found["polyport_gateway_table_version"]) == set(found["polyport_table_version"])
+    assert all(seconds > 0 for seconds in found["polyport_process_cpu_seconds_total"])
+    assert found.value("polyport_process_memory_bytes", process="control") > 10_000_000
+    assert found.value("polyport_endpoints", status="InService") == 1
+    assert found.value("polyport_instances", phase="healthy") == 1
+    assert found.value("polyport_reconciler_step_seconds_count") == found["polyport_reconciler_steps_total"][0] > 1
+    assert 0 < found["polyport_disk_free_bytes"][0] <= found["polyport_disk_bytes"][0]
+    known = {family.name: family for family in families.FAMILIES}
+    assert {name: kind for name, kind in found.types.items() if known[name].kind != kind} == {}
+    for name, labels, _ in found.all:
+        family = known.get(name) or known[name.rpartition("_")[0]]
+        assert labels.keys() - {"le"} == set(family.labels), name
+    rare = {"pipeline", "container_cpu", "container_memory", "shadow", "alarm", "in_flight", "log_lines"}
+    absent = [name for name in known.keys() - found.types.keys() if not any(part in name for part in rare)]
+    assert absent == []
 
 
 def ask(url: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:

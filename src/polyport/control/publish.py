@@ -17,6 +17,7 @@ import msgspec
 from polyport.control import routes
 from polyport.domain.access import CLOSED, AccessTable
 from polyport.domain.counts import Counted, Counts
+from polyport.domain.pulse import Pulse
 from polyport.domain.routes import (
     Acknowledge,
     EndpointRoute,
@@ -50,6 +51,8 @@ class Worker:
         self.owes = False
         self.owed_for = 0.0
         self.draining: frozenset[str] = frozenset()
+        #: How it said last that it is; ``None``: it has not yet.
+        self.pulse: Pulse | None = None
 
     def push(self, frame: bytes) -> None:
         """Send it a table."""
@@ -186,6 +189,16 @@ class Publisher:
         return {worker.hello.worker for worker in self._workers}
 
     @property
+    def version(self) -> int:
+        """Of the latest table."""
+        return self._version
+
+    @property
+    def expected(self) -> int:
+        """How many workers there should be."""
+        return self._expected
+
+    @property
     def workers(self) -> tuple[Worker, ...]:
         """The workers that are connected."""
         return tuple(self._workers)
@@ -284,6 +297,8 @@ class Publisher:
             self._on_unreachable(message)
         elif isinstance(message, Refused):
             self.on_refused(message)
+        elif isinstance(message, Pulse):
+            worker.pulse = message
         elif isinstance(message, Counts):
             self.on_counts(message, partial(worker.settle, message.number))
         else:

@@ -4,6 +4,7 @@ import msgspec
 
 from polyport.domain.access import AccessTable
 from polyport.domain.counts import Counted, Counts
+from polyport.domain.pulse import Pulse
 
 
 class Address(msgspec.Struct, frozen=True, array_like=True):
@@ -108,4 +109,4 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 FromControl = Publish | Counted
-FromWorker = Hello | Acknowledge | Unreachable | Refused | Counts
+FromWorker = Hello | Acknowledge | Unreachable | Refused | Counts | Pulse

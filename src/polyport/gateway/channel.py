@@ -13,6 +13,7 @@ from contextlib import suppress
 import msgspec
 
 from polyport.domain.counts import Counted, Counts
+from polyport.domain.pulse import Pulse
 from polyport.domain.routes import (
     Acknowledge,
     FromControl,
@@ -82,6 +83,12 @@ class Channel:
         is_there = self._writer is not None and not self._writer.is_closing()
         self._send(counts)
         return is_there
+
+    def beat(self, pulse: Pulse) -> None:
+        """How the worker is. Nothing is lost when control is away."""
+        writer = self._writer
+        if writer is not None and writer.transport.get_write_buffer_size() <= MAX_UNREAD:
+            self._send(pulse)
 
     def report(self, instance: str, hostname: str, reason: str) -> None:
         """A container does not answer."""

@@ -30,7 +30,7 @@ from polyport.domain.routes import Refused
 from polyport.engines import catalog
 from polyport.engines.contract import Dependent
 from polyport.errors import EngineError, PolyportError, StoreError, UsageError
-from polyport.server import alarming, guests, processes, supplies
+from polyport.server import alarming, guests, internals, processes, supplies
 from polyport.server.access import Watcher, is_loopback
 from polyport.server.actions.book import Book
 from polyport.server.actions.courier import Courier
@@ -44,6 +44,7 @@ from polyport.telemetry.audit import AuditLog, Record
 from polyport.telemetry.logs import retention
 from polyport.telemetry.logs.shelf import Shelf
 from polyport.telemetry.metrics import keeping
+from polyport.telemetry.metrics.families import Samples
 
 log = logging.getLogger(__name__)
 
@@ -193,6 +194,18 @@ class Control:
         """For the audit log."""
         if self.audit is not None:
             self.audit.add(record)
+
+    async def internals(self) -> dict[str, Samples]:
+        """For ``GET /metrics``. Raises `StoreError`."""
+        return {
+            **internals.of_containers(self.metering),
+            **internals.of_disk(self.settings.home),
+            **internals.of_gateways(self.reconciler.publisher),
+            **internals.of_reconciler(self.reconciler),
+            **internals.of_alarms(await self.store.alarms.all(), self.courier.results),
+            "polyport_metrics_dropped_total": {(): self.metrics.dropped},
+            "polyport_audit_records_lost_total": {(): self.audit.lost if self.audit is not None else 0},
+        }
 
     def _take_access(self, table: AccessTable) -> None:
         self.gate.take(table)

@@ -83,6 +83,14 @@ class Metering:
         self._before = {(usage.instance_id, usage.hostname): usage for usage in usages}
         await self._metrics.add(values)
 
+    def used(self) -> Iterator[tuple[tuple[str, ...], Usage]]:
+        """What each container used at the last look, by account, region, endpoint, variant, container and instance."""
+        for (instance, hostname), usage in self._before.items():
+            if place := self._places.get(instance):
+                owner = place.owner
+                names = (owner.account, owner.region, place.endpoint, place.variant.name)
+                yield (*names, hostname or "primary", instance), usage
+
     def _config_of(self, instance: str) -> str:
         place = self._places.get(instance)
         if place is None:

@@ -7,6 +7,7 @@ import asyncio
 import functools
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -35,6 +36,8 @@ class Courier:
         self._actions = actions
         self._clock = clock
         self._under_way: dict[int, asyncio.Task[None]] = {}
+        #: Since control began: ``done``, ``failed`` for good, or to be tried ``again``.
+        self.results: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Until cancelled; what is under way then is tried again by the next control."""
@@ -85,12 +88,15 @@ class Courier:
             await carrying.carry(self._actions.find(notice.action, notice.alarm.owner), notice)
         except ActionError as error:
             if error.may_pass and errand.tries < len(PAUSES):
+                self.results["again"] += 1
                 log.info("alarm %r: action %s failed and is tried again: %s", alarm, action, error)
                 await self._alarms.put_off(errand, self._clock() + PAUSES[errand.tries])
                 return
+            self.results["failed"] += 1
             log.warning("alarm %r: action %s failed: %s", alarm, action, error)
             await self._alarms.finish(errand, self._clock(), *told(notice, str(error)))
             return
+        self.results["done"] += 1
         log.info("alarm %r is %s: action %s done", alarm, notice.alarm.state, action)
         await self._alarms.finish(errand, self._clock(), *told(notice))
 
