@@ -131,6 +131,7 @@ def test_what_real_containers_use_is_sampled(make_server: Callable[..., Server])
             found = wait_for(lambda name=name, more=more: latest(cloudwatch, name, **variant, **more), name, 40)
             assert all(value >= 0 for value in found)
     assert 0 < latest(cloudwatch, "MemoryUtilization", **variant)[0] < 100
+    assert 0 < latest(cloudwatch, "DiskUtilization", **variant)[0] <= 100
 
 
 def test_a_scraper_is_let_in_by_a_setting_and_to_nothing_else(make_server: Callable[..., Server]) -> None:

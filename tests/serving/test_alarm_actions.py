@@ -230,6 +230,20 @@ def test_a_command_that_fails_tells_the_log_why(at_desk: Any, caplog: pytest.Log
     assert "the pager is out" in caplog.text
 
 
+def test_what_a_command_leaves_in_the_background_is_not_waited_for(at_desk: Any) -> None:
+    """Rule: it is done when it ends, though something of it holds its output open, in a session of its own."""
+    child = "[sys.executable, '-c', 'import time; time.sleep(5)']"
+    program = f"import subprocess, sys; subprocess.Popen({child}, start_new_session=True)"
+    command = json.dumps([sys.executable, "-c", program])
+
+    async def body(desk: Desk) -> list[str]:
+        await desk.change()
+        return await desk.carry()
+
+    found = at_desk(body, f"[on-call]\ncommand = {command}\ntimeout = 3.5\n")
+    assert found == [f"Successfully executed action {TOPIC}"]
+
+
 def test_what_takes_too_long_is_ended_with_all_it_started(at_desk: Any, tmp_path: Path) -> None:
     """Rule: a command's time is limited; its children end with it."""
     program = (

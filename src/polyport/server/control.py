@@ -101,7 +101,7 @@ class Control:
         self.gate = Gate()
         self.audit = _audit_log(settings)
         self.metrics = keeping.Metrics(settings.home / keeping.FILE_NAME)
-        self.metering = Metering(self.metrics, self.reconciler.view, self.engine)
+        self.metering = Metering(self.metrics, self.reconciler.view, self.engine, settings.home)
         self.logs = Shelf(settings.home / "logs", settings.log_retention_days)
         actions = Book(settings.home / settings.alarm_actions, settings.account_id, settings.alarm_urls)
         self.courier = Courier(self.store.alarms, actions)

@@ -8,8 +8,10 @@ import os
 import re
 import signal
 import ssl
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import IO, Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
@@ -27,6 +29,8 @@ _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: |\r|$)")
 _PASSING = frozenset({408, 429})
 #: Bytes of a command's output that the log may show.
 _MOST_OUTPUT = 500
+#: Seconds for which they are waited for after its end.
+_LAST_WORDS = 0.5
 
 
 async def carry(action: Action, notice: Notice) -> None:
@@ -125,45 +129,84 @@ def _cause(error: OSError) -> str:
 
 
 async def _run(action: Action, notice: Notice) -> None:
-    """With the notification at stdin. What it starts ends with it when its time is over."""
+    """With the notification at stdin. What it starts ends with it when its time is over; when it ends by itself, what
+    it has left in the background goes on, and is not waited for."""
+    with tempfile.TemporaryFile() as told, _Tail() as tail:
+        told.write(msgspec.json.encode(messages.message(notice)))
+        told.seek(0)
+        status = await _end_of(action, notice, told, tail)
+        if status:
+            # Its output may hold what those who see the alarm may not: it is for the log alone.
+            log.warning("the command of %s ended with status %d: %r", notice.action, status, await tail.text())
+            raise ActionError(f"The command ended with status {status}.", may_pass=True)
+
+
+async def _end_of(action: Action, notice: Notice, told: IO[bytes], tail: "_Tail") -> int:
+    """Its exit status. Neither stdin nor stderr is a pipe of asyncio's: such a one is waited for at the end, whoever
+    holds it."""
     environ = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    pipe = asyncio.subprocess.PIPE
     try:
         process = await asyncio.create_subprocess_exec(
             *action.command,
-            stdin=pipe,
+            stdin=told,
             stdout=asyncio.subprocess.DEVNULL,
-            stderr=pipe,
+            stderr=await tail.open(),
             env=environ | messages.environment(notice),
             start_new_session=True,
         )
     except OSError as error:
         raise ActionError(f"The command cannot be started: {error.strerror}.") from error
+    finally:
+        tail.close_writer()
     try:
-        body = msgspec.json.encode(messages.message(notice))
-        output = await _feed(process, body)
-        status = await process.wait()
+        return await process.wait()
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-    if status:
-        # Its output may hold what those who see the alarm may not: it is for the log alone.
-        log.warning("the command of %s ended with status %d: %r", notice.action, status, output)
-        raise ActionError(f"The command ended with status {status}.", may_pass=True)
 
 
-async def _feed(process: asyncio.subprocess.Process, body: bytes) -> str:
-    """Returns the end of what it printed on stderr; what it prints is read as fast as it comes and not kept."""
-    assert process.stdin is not None, "it has a pipe"
-    assert process.stderr is not None, "it has a pipe"
-    # A command need not read what it is told.
-    with suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(body)
-        await process.stdin.drain()
-    process.stdin.close()
-    tail = b""
-    while part := await process.stderr.read(65536):
-        tail = (tail + part)[-_MOST_OUTPUT:]
-    return tail.decode(errors="replace").strip()
+class _Tail:
+    """The end of what a command prints: read as fast as it comes."""
+
+    def __init__(self) -> None:
+        self._writer: int | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._transport: asyncio.ReadTransport | None = None
+        self._text = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close_writer()
+        if self._reading is not None:
+            self._reading.cancel()
+        if self._transport is not None:
+            self._transport.close()
+
+    async def open(self) -> int:
+        """The descriptor to print to."""
+        ours, self._writer = os.pipe()
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, open(ours, "rb", 0))  # noqa: ASYNC230, PTH123, SIM115  a pipe, closed by its transport
+        self._reading = asyncio.create_task(self._read(reader))
+        return self._writer
+
+    def close_writer(self) -> None:
+        """The command has it now."""
+        if self._writer is not None:
+            os.close(self._writer)
+            self._writer = None
+
+    async def text(self) -> str:
+        """Once the command has ended: what it printed last, without what others may still print."""
+        if self._reading is not None:
+            await asyncio.wait([self._reading], timeout=_LAST_WORDS)
+        return self._text.decode(errors="replace").strip()
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        while part := await reader.read(65536):
+            self._text = (self._text + part)[-_MOST_OUTPUT:]
