@@ -35,7 +35,7 @@ Snapshot = Mapping[str, Samples]
 
 _VARIANT = ("account", "region", "endpoint", "variant")
 _CONTAINER = (*_VARIANT, "container")
-_USED = (*_CONTAINER, "instance")
+_USED = (*_CONTAINER, "instance_id")
 _C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
 #: Of calls: the end of the name, the kind, the help text and the tally's field.
 _COUNTED = (
