@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from api.harness import Plane, Wire
 from polyport.api.monitoring import evaluation
@@ -73,6 +74,20 @@ def test_an_alarm_may_watch_metric_math(cloudwatch: Any, plane: Plane) -> None:
     )
     plane.run(alarming.look(plane.context))
     assert state(cloudwatch, "math") == "ALARM"
+
+
+def test_an_alarm_that_cannot_be_evaluated_holds_up_no_other(
+    cloudwatch: Any, plane: Plane, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is wrong with it: here, a row that another version wrote."""
+    put_alarm(cloudwatch, name="a-first")
+    [row] = plane.run(plane.store.alarms.all())
+    plane.run(plane.store.alarms.define(replace(row, definition='{"MetricName": "x"}')))
+    put_alarm(cloudwatch)
+    put_errors(cloudwatch, 6.0)
+    plane.run(alarming.look(plane.context))
+    assert state(cloudwatch) == "ALARM"
+    assert "alarm a-first cannot be evaluated" in caplog.text
 
 
 def test_states_are_set_and_remembered(cloudwatch: Any) -> None:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from polyport import store
 from polyport.domain.alarms import AlarmRow, AlarmState, Notice
 from polyport.domain.names import Owner
+from polyport.errors import StoreError
 from polyport.server.actions import book, courier, messages
 from polyport.server.actions.book import ActionError, Book
 from polyport.server.actions.courier import Courier
@@ -168,6 +169,24 @@ def test_an_action_survives_the_end_of_control(at_desk: Any, hook: Hook) -> None
 
     at_desk(first)
     assert at_desk(second, f'[on-call]\nurl = "{hook.url}"\n') == [f"Successfully executed action {TOPIC}"]
+
+
+def test_a_full_disk_does_not_repeat_what_was_done(at_desk: Any, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule: what cannot be written down is kept in mind, and written when it can be."""
+
+    async def body(desk: Desk) -> list[list[str]]:
+        async def refuse(*_: Any) -> None:
+            raise StoreError("the disk is full")
+
+        await desk.change()
+        with monkeypatch.context() as full:
+            full.setattr(desk.rows.alarms, "finish", refuse)
+            before = [await desk.carry(), await desk.carry()]
+        return [*before, await desk.carry()]
+
+    done = [f"Successfully executed action {TOPIC}"]
+    assert at_desk(body, f'[on-call]\nurl = "{hook.url}"\n') == [[], [], done]
+    assert len(hook.requests) == 1
 
 
 def test_an_action_that_nobody_named_fails_in_the_history(at_desk: Any) -> None:

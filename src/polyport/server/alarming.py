@@ -30,6 +30,8 @@ async def run(context: Context) -> None:
                 await context.store.alarms.prune_history(context.clock() - alarms.HISTORY)
         except PolyportError as error:
             log.warning("alarms could not be read: %s", error)
+        except Exception:
+            log.exception("alarms could not be evaluated")
         looks += 1
         await asyncio.sleep(INTERVAL)
 
@@ -56,4 +58,6 @@ async def _evaluated(context: Context, row: AlarmRow) -> AlarmRow:
         return await alarms.evaluate(context, row)
     except (PolyportError, sqlite3.Error) as error:
         log.warning("alarm %s cannot be evaluated: %s", row.name, error)
-        return row
+    except Exception:
+        log.exception("alarm %s cannot be evaluated", row.name)
+    return row

@@ -28,6 +28,13 @@ MOST = 8
 INTERVAL = 1.0
 
 
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of one try: ``done``, ``failed`` for good, or to be tried ``again``."""
+
+    result: str
+    error: str = ""
+
+
 class Courier:
     """Part of control."""
 
@@ -36,7 +43,9 @@ class Courier:
         self._actions = actions
         self._clock = clock
         self._under_way: dict[int, asyncio.Task[None]] = {}
-        #: Since control began: ``done``, ``failed`` for good, or to be tried ``again``.
+        #: Outcomes that the database did not take.
+        self._unwritten: dict[int, Outcome] = {}
+        #: How many outcomes of each kind, since control began.
         self.results: Counter[str] = Counter()
 
     async def run(self) -> None:
@@ -47,6 +56,8 @@ class Courier:
                     await self.look()
                 except PolyportError as error:
                     log.warning("actions of alarms could not be read: %s", error)
+                except Exception:
+                    log.exception("actions of alarms could not be read")
                 await asyncio.sleep(INTERVAL)
         finally:
             tasks = [*self._under_way.values()]
@@ -72,33 +83,40 @@ class Courier:
         await asyncio.gather(*self._under_way.values())
 
     async def _go(self, errand: Errand) -> None:
+        """What was done once is not done again because it could not be written down."""
+        outcome = self._unwritten.get(errand.number) or await self._try(errand)
         try:
-            await self._try(errand)
+            await self._write(errand, outcome)
         except PolyportError as error:
-            # The row stays: it is tried again.
+            self._unwritten[errand.number] = outcome
             log.warning("what came of an alarm's action could not be written: %s", error)
-        except Exception:
-            log.exception("an alarm's action failed by a mistake of Polyport's")
-            await self._alarms.finish(errand, self._clock(), *told(errand.notice, "Polyport failed; see its log."))
+        else:
+            self._unwritten.pop(errand.number, None)
 
-    async def _try(self, errand: Errand) -> None:
+    async def _try(self, errand: Errand) -> Outcome:
         notice = errand.notice
         alarm, action = notice.alarm.name, book.shown(notice.action)
         try:
             await carrying.carry(self._actions.find(notice.action, notice.alarm.owner), notice)
         except ActionError as error:
             if error.may_pass and errand.tries < len(PAUSES):
-                self.results["again"] += 1
                 log.info("alarm %r: action %s failed and is tried again: %s", alarm, action, error)
-                await self._alarms.put_off(errand, self._clock() + PAUSES[errand.tries])
-                return
-            self.results["failed"] += 1
+                return Outcome("again", str(error))
             log.warning("alarm %r: action %s failed: %s", alarm, action, error)
-            await self._alarms.finish(errand, self._clock(), *told(notice, str(error)))
-            return
-        self.results["done"] += 1
+            return Outcome("failed", str(error))
+        except Exception:
+            log.exception("alarm %r: action %s failed by a mistake of Polyport's", alarm, action)
+            return Outcome("failed", "Polyport failed; see its log.")
         log.info("alarm %r is %s: action %s done", alarm, notice.alarm.state, action)
-        await self._alarms.finish(errand, self._clock(), *told(notice))
+        return Outcome("done")
+
+    async def _write(self, errand: Errand, outcome: Outcome) -> None:
+        now = self._clock()
+        if outcome.result == "again":
+            await self._alarms.put_off(errand, now + PAUSES[errand.tries])
+        else:
+            await self._alarms.finish(errand, now, *told(errand.notice, outcome.error))
+        self.results[outcome.result] += 1
 
 
 def told(notice: Notice, error: str = "") -> tuple[str, str]:
