@@ -117,7 +117,7 @@ def latest(cloudwatch: Any, name: str, **dimensions: str) -> list[float]:
 @pytest.mark.slow
 def test_what_real_containers_use_is_sampled(make_server: Callable[..., Server]) -> None:
     """The engine measures every ten seconds: CPU needs two looks, memory and disk one; per container and together."""
-    server = make_server(workers=1).start()
+    server = make_server(workers=1, metrics_open="true").start()
     containers = [
         {"Image": "first:1", "ContainerHostname": "a"},
         {"Image": "second:1", "ContainerHostname": "b"},
@@ -132,6 +132,11 @@ def test_what_real_containers_use_is_sampled(make_server: Callable[..., Server])
             assert all(value >= 0 for value in found)
     assert 0 < latest(cloudwatch, "MemoryUtilization", **variant)[0] < 100
     assert 0 < latest(cloudwatch, "DiskUtilization", **variant)[0] <= 100
+    scraped = samples(scrape(server.url))
+    for name in ("a", "b"):
+        labels = {"endpoint": "used", "variant": "AllTraffic", "container": name}
+        assert scraped.value("polyport_container_memory_bytes", **labels) > 1_000_000
+        assert scraped.value("polyport_container_cpu_seconds_total", **labels) > 0
 
 
 def test_a_scraper_is_let_in_by_a_setting_and_to_nothing_else(make_server: Callable[..., Server]) -> None:
