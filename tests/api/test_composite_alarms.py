@@ -115,10 +115,41 @@ def test_rules_that_cannot_be_are_refused(cloudwatch: Any) -> None:
     for rule in ("ALARM(bad)", "ALARM(errors) OR OK(above)"):
         told = refusal(put, "ValidationError", AlarmName="bad", AlarmRule=rule)
         assert told == "AlarmRule would make bad depend on itself."
-    told = refusal(put, "ValidationError", AlarmName="new", AlarmRule="ALARM(errors)", ActionsSuppressor="bad")
-    assert "ActionsSuppressor" in told
+    periods = {"ActionsSuppressorWaitPeriod": 1, "ActionsSuppressorExtensionPeriod": 1}
+    wrong: list[dict[str, Any]] = [
+        {"ActionsSuppressor": "bad"},
+        periods,
+        {"ActionsSuppressor": "nobody", **periods},
+        {"ActionsSuppressor": "new", **periods},
+        {"ActionsSuppressor": "bad", **periods, "ActionsSuppressorWaitPeriod": -1},
+    ]
+    for members in wrong:
+        told = refusal(put, "ValidationError", AlarmName="new", AlarmRule="ALARM(errors)", **members)
+        assert "ActionsSuppressor" in told
     refusal(put, "ValidationError", AlarmName="errors", AlarmRule="TRUE")
     assert "depend" not in composite(cloudwatch, "bad")["AlarmRule"]
+
+
+def test_whose_actions_are_suppressed_is_shown(cloudwatch: Any, plane: Plane) -> None:
+    """By the alarm in ALARM, or by the time for which it is waited."""
+    put_child(cloudwatch, "errors", "ALARM")
+    put_child(cloudwatch, "deploying")
+    cloudwatch.put_composite_alarm(
+        AlarmName="bad",
+        AlarmRule="ALARM(errors)",
+        ActionsSuppressor="arn:aws:cloudwatch:us-east-1:123456789012:alarm:deploying",
+        ActionsSuppressorWaitPeriod=60,
+        ActionsSuppressorExtensionPeriod=30,
+    )
+    plane.run(alarming.look(plane.context))
+    assert composite(cloudwatch, "bad")["ActionsSuppressedBy"] == "WaitPeriod"
+    cloudwatch.set_alarm_state(AlarmName="deploying", StateValue="ALARM", StateReason="by hand")
+    shown = composite(cloudwatch, "bad")
+    assert shown["ActionsSuppressedBy"] == "Alarm"
+    assert shown["ActionsSuppressedReason"] == "Actions suppressed by deploying, which is in ALARM."
+    cloudwatch.set_alarm_state(AlarmName="deploying", StateValue="OK", StateReason="by hand")
+    plane.clock = lambda: NOON + 200.0
+    assert "ActionsSuppressedBy" not in composite(cloudwatch, "bad")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.fakes import OK, Reply, World, endpoint, instance, invoke, shadow, variant
+from gateway.fakes import OK, Reply, World, endpoint, instance, invoke, shadow, single, variant
 from polyport.gateway import vitals
 from polyport.gateway.shadows.shadows import REPORT_SWEEPS
 
@@ -51,3 +51,12 @@ def test_copies_are_counted_also_when_their_endpoint_is_gone(world: World) -> No
 def test_without_an_access_log_no_line_is_lost(world: World) -> None:
     """There is nothing to lose."""
     assert vitals.take(world.gateway, 0.0).lost_lines == 0
+
+
+def test_those_in_line_are_counted() -> None:
+    """With a bound on the calls of a container."""
+    world = World(single(), max_concurrent_invocations=1, queue_size=5)
+    for _ in range(3):
+        world.connect().receive(invoke("single", b"x"))
+    pulse = vitals.take(world.gateway, 0.0)
+    assert (pulse.calls, pulse.waiting) == (3, 2)

@@ -202,6 +202,62 @@ def test_an_action_that_nobody_named_fails_in_the_history(at_desk: Any) -> None:
     assert second.startswith(f"Failed to execute action {odd}")
 
 
+SUPPRESSED = {
+    "AlarmRule": "TRUE",
+    "ActionsSuppressor": "deploying",
+    "ActionsSuppressorWaitPeriod": 60,
+    "ActionsSuppressorExtensionPeriod": 100,
+}
+DEPLOYING = AlarmRow(OWNER, "deploying", AlarmState.OK, 1_600_000_000.0)
+
+
+@pytest.mark.parametrize(
+    ("states", "calls"),
+    [
+        # Nobody suppresses: the wait alone.
+        ([(50, None, 0), (11, None, 1)], 1),
+        # The suppressor comes in time, stays, and leaves: then the extension.
+        ([(30, "ALARM", 0), (1000, None, 0), (10, "OK", 0), (90, None, 0), (30, None, 1)], 1),
+        # It comes back within the extension.
+        ([(30, "ALARM", 0), (100, "OK", 0), (90, "ALARM", 0), (1000, None, 0)], 0),
+        # It comes too late.
+        ([(70, "ALARM", 0)], 0),
+        ([(70, None, 1), (1, "ALARM", 1)], 1),
+    ],
+)
+def test_a_suppressor_holds_actions_back(
+    at_desk: Any, hook: Hook, states: list[tuple[float, str | None, int]], calls: int
+) -> None:
+    """Rule: while it is in ALARM, for a while before, and for a while after; then they are carried out."""
+
+    async def body(desk: Desk) -> None:
+        await desk.rows.alarms.put(DEPLOYING)
+        await desk.change(**SUPPRESSED)
+        assert await desk.carry() == []
+        for seconds, state, done in states:
+            desk.now += seconds
+            if state is not None:
+                await desk.rows.alarms.put(replace(DEPLOYING, state=AlarmState(state), changed_at=desk.now))
+            assert len(await desk.carry()) == done
+
+    at_desk(body, f'[on-call]\nurl = "{hook.url}"\n')
+    assert len(hook.requests) == calls
+
+
+def test_what_was_held_back_is_not_done_once_the_alarm_has_changed(at_desk: Any, hook: Hook) -> None:
+    """Rule: nobody is told of what is over."""
+
+    async def body(desk: Desk) -> list[str]:
+        await desk.rows.alarms.put(DEPLOYING)
+        await desk.change(**SUPPRESSED)
+        await desk.carry(30)
+        await desk.rows.alarms.put(replace(alarm(AlarmState.OK), changed_at=desk.now))
+        return await desk.carry(1000)
+
+    assert at_desk(body, f'[on-call]\nurl = "{hook.url}"\n') == []
+    assert hook.requests == []
+
+
 def test_disabled_actions_are_not_carried_out(at_desk: Any, hook: Hook) -> None:
     """Rule: ActionsEnabled is honoured, and a state that does not change does nothing."""
 

@@ -9,6 +9,8 @@ class Pulse(msgspec.Struct, frozen=True, tag="pulse"):
     #: Connections of clients, and invocations that have begun and not ended, now.
     connections: int = 0
     calls: int = 0
+    #: Invocations that wait in line for a container (setting ``max_concurrent_invocations``).
+    waiting: int = 0
     #: Seconds by which the last tick came too late.
     lag: float = 0.0
     #: CPU time in seconds, and memory (RSS) in bytes, of the process.

@@ -29,6 +29,7 @@ def of_gateways(publisher: Publisher) -> Found:
         "polyport_gateway_table_version": {(name,): worker.acknowledged for name, worker in workers.items()},
         "polyport_gateway_connections": {(name,): pulse.connections for name, pulse in pulses.items()},
         "polyport_gateway_calls_in_flight": {(name,): pulse.calls for name, pulse in pulses.items()},
+        "polyport_gateway_calls_waiting": {(name,): pulse.waiting for name, pulse in pulses.items()},
         "polyport_gateway_lag_seconds": {(name,): pulse.lag for name, pulse in pulses.items()},
         "polyport_gateway_log_lines_lost_total": {(name,): pulse.lost_lines for name, pulse in pulses.items()},
         "polyport_gateway_refusals_total": {

@@ -66,6 +66,11 @@ class AlarmStore:
             await _remember(connection, item)
         return was_there
 
+    async def get(self, owner: Owner, name: str) -> AlarmRow | None:
+        """By its exact name."""
+        async with self._database.reading() as connection:
+            return await _find(connection, owner, name)
+
     async def all(self) -> tuple[AlarmRow, ...]:
         """Of all owners, by account, region and name."""
         table = schema.alarms
@@ -137,10 +142,22 @@ class AlarmStore:
 
     async def put_off(self, errand: Errand, due_at: float) -> None:
         """It failed, and is to be tried again then."""
+        await self._put_off(errand, due_at=due_at, tries=errand.tries + 1)
+
+    async def hold(self, errand: Errand, due_at: float) -> None:
+        """It is not to be tried before then."""
+        await self._put_off(errand, due_at=due_at)
+
+    async def drop(self, errand: Errand) -> None:
+        """It is not to be done any more, and nothing is to be said of it."""
         table = schema.alarm_actions
-        statement = sa.update(table).where(table.c.number == errand.number)
         async with self._database.writing() as connection:
-            await connection.execute(statement.values(due_at=due_at, tries=errand.tries + 1))
+            await connection.execute(sa.delete(table).where(table.c.number == errand.number))
+
+    async def _put_off(self, errand: Errand, **values: float) -> None:
+        table = schema.alarm_actions
+        async with self._database.writing() as connection:
+            await connection.execute(sa.update(table).where(table.c.number == errand.number).values(**values))
 
     async def finish(self, errand: Errand, at: float, summary: str, data: str) -> None:
         """It is done, or given up; what came of it is remembered."""

@@ -14,12 +14,7 @@ from polyport.domain.alarms import AlarmRow, AlarmState, AlarmType
 from polyport.domain.names import Owner
 from polyport.errors import ApiError
 
-_UNSUPPORTED = (
-    "ActionsSuppressor",
-    "ActionsSuppressorWaitPeriod",
-    "ActionsSuppressorExtensionPeriod",
-    "ActionConfiguration",
-)
+_PERIODS = ("ActionsSuppressorWaitPeriod", "ActionsSuppressorExtensionPeriod")
 #: How many alarms a reason names, and how many characters it may have.
 _TOLD = 10
 LONGEST_REASON = 1023
@@ -27,17 +22,27 @@ LONGEST_REASON = 1023
 
 async def put_composite_alarm(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """A new alarm on other alarms, or another definition of one, which keeps its state until it is evaluated."""
-    given = [member for member in _UNSUPPORTED if member in request]
-    if given:
-        raise _invalid(
-            f"Polyport does not support {', '.join(given)} of composite alarms. Put AND NOT ALARM(suppressor) into "
-            "AlarmRule instead."
-        )
+    if "ActionConfiguration" in request:
+        raise _invalid("Polyport does not support ActionConfiguration of composite alarms.")
     rows = {row.name: row for row in await alarms.of(context)}
     alarms.check_type(rows, request["AlarmName"], AlarmType.COMPOSITE)
+    _check_suppressor(context.owner, rows, request)
     _check_children(context.owner, rows, request)
     await alarms.define(context, request)
     return {}
+
+
+def _check_suppressor(owner: Owner, rows: Mapping[str, AlarmRow], request: dict[str, Any]) -> None:
+    given = [member for member in _PERIODS if member in request]
+    if "ActionsSuppressor" not in request:
+        if given:
+            raise _invalid(f"{given[0]} needs ActionsSuppressor.")
+        return
+    if len(given) < len(_PERIODS) or min(request[member] for member in _PERIODS) < 0:
+        raise _invalid(f"With ActionsSuppressor, {' and '.join(_PERIODS)} must be given, and not negative.")
+    name = domain.name_of(owner, request["ActionsSuppressor"])
+    if name == request["AlarmName"] or name not in rows:
+        raise _invalid(f"ActionsSuppressor must be another alarm that exists, not {request['ActionsSuppressor']}.")
 
 
 def _check_children(owner: Owner, rows: Mapping[str, AlarmRow], request: dict[str, Any]) -> None:

@@ -1,11 +1,13 @@
 """DescribeAlarms and DescribeAlarmHistory."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from polyport.api.context import Context
 from polyport.api.monitoring import alarms, composites
 from polyport.aws import paginate
+from polyport.domain import suppression
 from polyport.domain.alarms import ACTIONS, AlarmRow, AlarmType, HistoryItem
 from polyport.errors import ApiError
 
@@ -27,7 +29,8 @@ async def describe_alarms(context: Context, request: dict[str, Any]) -> dict[str
     found = _relatives(rows, request, asked[0]) if asked else [row for row in rows if _is_wanted(row, request)]
     members = _MEMBERS_OF_RELATIVES[asked[0]] if asked else None
     page, token = _page(context, "DescribeAlarms", request, found)
-    shown = [(row.type, _described(row)) for row in page]
+    known, now = {row.name: row for row in rows}, context.clock()
+    shown = [(row.type, _described(row) | _suppressed(row, known, now)) for row in page]
     if members is not None:
         shown = [(kind, {name: row[name] for name in members}) for kind, row in shown]
     return {
@@ -81,6 +84,12 @@ def _described(row: AlarmRow) -> dict[str, Any]:
         "StateUpdatedTimestamp": row.changed_at,
         "StateTransitionedTimestamp": row.changed_at,
     }
+
+
+def _suppressed(row: AlarmRow, known: Mapping[str, AlarmRow], now: float) -> dict[str, Any]:
+    name = suppression.suppressor(row)
+    held = suppression.hold(row, known.get(name), now) if name else None
+    return {"ActionsSuppressedBy": held.by.value, "ActionsSuppressedReason": held.reason} if held else {}
 
 
 async def describe_alarm_history(context: Context, request: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from polyport.domain import suppression
 from polyport.domain.alarms import Errand, Notice
 from polyport.errors import PolyportError
 from polyport.server.actions import book, carrying
@@ -84,6 +85,12 @@ class Courier:
 
     async def _go(self, errand: Errand) -> None:
         """What was done once is not done again because it could not be written down."""
+        try:
+            if errand.number not in self._unwritten and await self._is_held(errand):
+                return
+        except PolyportError as error:
+            log.warning("whether an alarm's action is suppressed could not be found out: %s", error)
+            return
         outcome = self._unwritten.get(errand.number) or await self._try(errand)
         try:
             await self._write(errand, outcome)
@@ -92,6 +99,22 @@ class Courier:
             log.warning("what came of an alarm's action could not be written: %s", error)
         else:
             self._unwritten.pop(errand.number, None)
+
+    async def _is_held(self, errand: Errand) -> bool:
+        """Whether the alarm's suppressor keeps it from being done now. When the alarm has changed while it was held, it
+        is never done: what is to be done then is another errand."""
+        alarm, now = errand.notice.alarm, self._clock()
+        name = suppression.suppressor(alarm)
+        if name is None:
+            return False
+        latest = await self._alarms.get(alarm.owner, alarm.name)
+        if latest is None or latest.changed_at != alarm.changed_at:
+            await self._alarms.drop(errand)
+            return True
+        found = suppression.hold(alarm, await self._alarms.get(alarm.owner, name), now)
+        if found is not None:
+            await self._alarms.hold(errand, min(found.until, now + suppression.AGAIN))
+        return found is not None
 
     async def _try(self, errand: Errand) -> Outcome:
         notice = errand.notice

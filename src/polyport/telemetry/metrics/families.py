@@ -65,6 +65,7 @@ FAMILIES = (
     Family("polyport_gateway_table_version", _G, ("worker",), "The latest route table that a worker has acknowledged."),
     Family("polyport_gateway_connections", _G, ("worker",), "Connections of clients."),
     Family("polyport_gateway_calls_in_flight", _G, ("worker",), "Invocations under way, copies for shadows too."),
+    Family("polyport_gateway_calls_waiting", _G, ("worker",), "Invocations that wait in line for a container."),
     Family("polyport_gateway_lag_seconds", _G, ("worker",), "How late the worker's clock ticked the last time."),
     Family("polyport_gateway_refusals_total", _C, ("worker", "code"), "Invocations that were refused at the door."),
     Family(
