@@ -18,13 +18,13 @@ from polyport.aws.policy import document, keys, operators
 from polyport.aws.policy.document import Kind
 from polyport.aws.policy.keys import Type
 from polyport.cli import app
-from polyport.domain import diagnosis, names
+from polyport.domain import alarms, diagnosis, names
 from polyport.domain.access import PrincipalKind
 from polyport.domain.names import Owner
 from polyport.errors import PolicyError
 from polyport.gateway.callers import guard
 from polyport.gateway.calls import members
-from polyport.telemetry.metrics import table
+from polyport.telemetry.metrics import families, table
 
 DOCS = Path(__file__).parent
 REFERENCE = DOCS / "reference"
@@ -121,6 +121,7 @@ _EXAMPLE: dict[str, Any] = {
     "VpcConfig": {"Subnets": ["x"], "SecurityGroupIds": ["x"]},
 }
 _OWNER = Owner("ACCOUNT", "REGION")
+_MAY_TAG = {"PutMetricAlarm", "PutCompositeAlarm"}
 _TAG_KEYS = ["aws:ResourceTag/", "sagemaker:ResourceTag/"]
 
 
@@ -243,8 +244,11 @@ def _permissions() -> list[str]:
             when = f"`{reasons[0]}` is given" if reasons else ""
             lines.append(f"| `{operation}` | `{need.action}` | `{resource}` | {when} |")
     for operation in operations.OPERATIONS["cloudwatch"]:
-        for need in permissions.needed(permissions.MONITORING, operation, _OWNER, {}):
-            lines.append(f"| `{operation}` | `{need.action}` | `{need.resource}` | |")
+        tagged = {"Tags": [{"Key": "TAG"}]} if operation in _MAY_TAG else {}
+        example = {"AlarmName": "NAME", "ResourceARN": alarms.arn(_OWNER, "NAME"), **tagged}
+        for need in permissions.needed(permissions.MONITORING, operation, _OWNER, example):
+            when = " `Tags` is given " if tagged and need.keys else " "
+            lines.append(f"| `{operation}` | `{need.action}` | `{need.resource}` |{when}|")
     for operation in operations.OPERATIONS["sts"]:
         if operation == "AssumeRole":
             lines.append(f"| `{operation}` | `{authority.ASSUME_ROLE}` | the role's ARN | by the role's trust policy |")
@@ -271,18 +275,26 @@ def _is_reason(operation: str, example: dict[str, Any], name: str, need: permiss
 
 
 def metrics_part(text: str) -> str:
-    """docs/observability.md with its table of metrics as the code has it."""
-    before, _, rest = text.partition(METRICS_BEGIN)
-    after = rest.partition(METRICS_END)[2]
+    """docs/observability.md with its tables of metrics as the code has them."""
     lines = ["| namespace | metric | unit | dimensions | measured by | what |", "|---|---|---|---|---|---|"]
     for one in table.METRICS:
         sets = "; ".join(one.by)
         lines.append(f"| `{one.namespace}` | `{one.name}` | {one.unit} | {sets} | {one.source} | {one.meaning} |")
-    return f"{before}{METRICS_BEGIN}\n\n" + "\n".join(lines) + f"\n\n{METRICS_END}{after}"
+    text = _with_part(text, "metrics", lines)
+    lines = ["| metric | type | labels | what |", "|---|---|---|---|"]
+    for family in families.FAMILIES:
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        lines.append(f"| `{family.name}` | {family.kind} | {labels} | {family.text} |")
+    return _with_part(text, "families", lines)
 
 
-METRICS_BEGIN = "<!-- metrics: made from the code by `make docs` -->"
-METRICS_END = "<!-- metrics: end -->"
+def _with_part(text: str, name: str, lines: list[str]) -> str:
+    """The page with these lines between the marks of that name."""
+    begin, end = f"<!-- {name}: made from the code by `make docs` -->", f"<!-- {name}: end -->"
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}\n\n" + "\n".join(lines) + f"\n\n{end}{rest.partition(end)[2]}"
+
+
 #: Pages of which a part is made, by their path below docs.
 PARTS = {"observability.md": metrics_part}
 

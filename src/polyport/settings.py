@@ -207,6 +207,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "Otherwise it is authorised as `cloudwatch:GetMetricData`."
         ),
     ] = False
+    alarm_actions: Annotated[
+        str,
+        _doc(
+            "The file in which the actions of alarms are named, webhooks and commands "
+            "([how](../observability.md#actions)); a relative path is taken from the home. Read again when it changes."
+        ),
+    ] = "alarm-actions.toml"
+    alarm_urls: Annotated[
+        tuple[str, ...],
+        _doc(
+            "How URLs may begin that callers give as actions of alarms, such as `https://hooks.example.com/services/`. "
+            "By default none: a caller who may put alarms could have the server call whatever it can reach."
+        ),
+    ] = ()
     server_timing: Annotated[
         bool,
         _doc("Whether answers of invocations tell in a `Server-Timing` header where the time went."),

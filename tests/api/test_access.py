@@ -203,6 +203,41 @@ def test_every_operation_served_has_its_row() -> None:
     assert {row[0] for row in NEEDS} == {xform_name(name) for name in OPERATIONS["sagemaker"]}
 
 
+def test_tags_of_alarms_need_leave_of_their_own(closed: Plane, wire: Wire) -> None:
+    """Rule: CloudWatch's actions; those for tags are on the alarm, also when a new alarm is given some."""
+    alarm = f"arn:aws:cloudwatch:us-east-1:{ACCOUNT}:alarm:errors"
+    rule = {"AlarmName": "errors", "AlarmRule": "FALSE"}
+    cases: list[tuple[str, dict[str, Any], list[tuple[str, str]]]] = [
+        ("put_composite_alarm", rule, [("cloudwatch:PutCompositeAlarm", "*")]),
+        (
+            "put_composite_alarm",
+            {**rule, "Tags": TAGS},
+            [("cloudwatch:PutCompositeAlarm", "*"), ("cloudwatch:TagResource", alarm)],
+        ),
+        ("tag_resource", {"ResourceARN": alarm, "Tags": TAGS}, [("cloudwatch:TagResource", alarm)]),
+        ("untag_resource", {"ResourceARN": alarm, "TagKeys": ["x"]}, [("cloudwatch:UntagResource", alarm)]),
+        ("list_tags_for_resource", {"ResourceARN": alarm}, [("cloudwatch:ListTagsForResource", alarm)]),
+    ]
+    for name, arguments, needs in cases:
+        statements = [allow(resource, action=action) for action, resource in needs]
+        for missing in range(len(needs)):
+            bob = User("bob", *(statements[:missing] + statements[missing + 1 :]))
+            admit(closed, bob)
+            assert not is_granted(getattr(client(wire, bob, "cloudwatch"), name), arguments), needs[missing]
+        bob = User("bob", *statements)
+        admit(closed, bob)
+        assert is_granted(getattr(client(wire, bob, "cloudwatch"), name), arguments)
+
+
+def is_granted(call: Any, arguments: dict[str, Any]) -> bool:
+    """Whatever code the service has for a refusal."""
+    try:
+        call(**arguments)
+    except ClientError as error:
+        return "not authorized" not in str(error)
+    return True
+
+
 def test_who_may_not_call_is_not_told_what_is_wrong(closed: Plane, wire: Wire) -> None:
     """Rule: a forbidden resource, one that is not there and a call that is malformed look alike."""
     bob = User("bob")

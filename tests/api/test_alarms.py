@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from api.harness import Plane, Wire
 from polyport.api.monitoring import evaluation
@@ -75,6 +76,20 @@ def test_an_alarm_may_watch_metric_math(cloudwatch: Any, plane: Plane) -> None:
     assert state(cloudwatch, "math") == "ALARM"
 
 
+def test_an_alarm_that_cannot_be_evaluated_holds_up_no_other(
+    cloudwatch: Any, plane: Plane, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is wrong with it: here, a row that another version wrote."""
+    put_alarm(cloudwatch, name="a-first")
+    [row] = plane.run(plane.store.alarms.all())
+    plane.run(plane.store.alarms.define(replace(row, definition='{"MetricName": "x"}')))
+    put_alarm(cloudwatch)
+    put_errors(cloudwatch, 6.0)
+    plane.run(alarming.look(plane.context))
+    assert state(cloudwatch) == "ALARM"
+    assert "alarm a-first cannot be evaluated" in caplog.text
+
+
 def test_states_are_set_and_remembered(cloudwatch: Any) -> None:
     """The history has the newest first."""
     put_alarm(cloudwatch)
@@ -98,6 +113,26 @@ def test_another_definition_keeps_the_state(cloudwatch: Any) -> None:
     put_alarm(cloudwatch, Threshold=7.0)
     [found] = cloudwatch.describe_alarms()["MetricAlarms"]
     assert (found["StateValue"], found["Threshold"]) == ("ALARM", 7.0)
+
+
+def test_tags_of_an_alarm_are_shown_and_changed(cloudwatch: Any) -> None:
+    """Given with a new alarm or later, and gone with it. Another definition does not touch them."""
+    put_alarm(cloudwatch, Tags=[{"Key": "team", "Value": "ml"}])
+    arn = "arn:aws:cloudwatch:us-east-1:123456789012:alarm:errors-high"
+    cloudwatch.tag_resource(ResourceARN=arn, Tags=[{"Key": "stage", "Value": "prod"}])
+    put_alarm(cloudwatch, Tags=[{"Key": "team", "Value": "other"}])
+    shown = cloudwatch.list_tags_for_resource(ResourceARN=arn)["Tags"]
+    assert shown == [{"Key": "stage", "Value": "prod"}, {"Key": "team", "Value": "ml"}]
+    cloudwatch.untag_resource(ResourceARN=arn, TagKeys=["stage", "nothing"])
+    assert len(cloudwatch.list_tags_for_resource(ResourceARN=arn)["Tags"]) == 1
+    cloudwatch.delete_alarms(AlarmNames=["errors-high"])
+    for wrong in (arn, arn.replace(":1234", ":2109"), arn.replace(":alarm:", ":dashboard/")):
+        with pytest.raises(cloudwatch.exceptions.ResourceNotFoundException):
+            cloudwatch.list_tags_for_resource(ResourceARN=wrong)
+    put_alarm(cloudwatch)
+    assert cloudwatch.list_tags_for_resource(ResourceARN=arn)["Tags"] == []
+    with pytest.raises(cloudwatch.exceptions.InvalidParameterValueException):
+        cloudwatch.tag_resource(ResourceARN=arn, Tags=[{"Key": str(n), "Value": ""} for n in range(51)])
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,7 @@ def test_a_full_disk_costs_lines_and_nothing_else(
     assert [record.getMessage() for record in caplog.records] == [
         "the access log cannot be written (No space left on device); lines are lost"
     ]
+    assert log.lost == 3
     room[0] = 10_000
     world.call(invoke("nowhere"))
     log.close()
@@ -229,6 +230,7 @@ def test_a_pipe_that_nobody_reads_delays_no_call_and_takes_no_memory_without_end
     os.close(reader)
     assert len([json.loads(line) for line in read.splitlines()]) == 2000
     assert caplog.messages == ["10 lines of the access log were lost: it is too slow"]
+    assert world.gateway.access_log.lost == 10
 
 
 def test_lines_are_written_whole_in_pieces_that_a_pipe_takes_at_once() -> None:

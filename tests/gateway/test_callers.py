@@ -638,11 +638,11 @@ def test_a_stranger_s_refusal_names_nobody() -> None:
 def test_refusals_wait_while_control_is_away() -> None:
     """And are bounded; what was lost is counted."""
     there = world()
-    there.gateway._refusals._send = lambda _: False
+    there.gateway.refusals._send = lambda _: False
     for _ in range(3):
         ask(there, invoke("single"))
     assert there.records == []
-    there.gateway._refusals._send = there._hear
+    there.gateway.refusals._send = there._hear
     assert len(there.records) == 3
 
 

@@ -31,6 +31,7 @@ def made(home: Path, *models: str) -> Settings:
     homes.prepare(loaded)
     open_vault(home)
     (home / "polyport.toml").write_text("workers = 1\n")
+    (home / "alarm-actions.toml").write_text('[on-call]\nurl = "https://hooks.example.com/"\n')
     add(home, *models)
     return loaded
 
@@ -83,12 +84,12 @@ def test_a_backup_restores_rows_key_and_settings_in_an_empty_home(home: Settings
     manifest = backups.backup(home, file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert list(file.parent.iterdir()) == [file]
-    assert set(manifest.files) == {"polyport.db", "secret.key", "polyport.toml"}
+    assert set(manifest.files) == {"polyport.db", "secret.key", "polyport.toml", "alarm-actions.toml"}
     other = Settings(home=tmp_path / "other")
     done = backups.restore(other, file)
     assert (done.manifest, done.replaced) == (manifest, None)
     assert models(other.home) == ["one", "two"]
-    for name in ("secret.key", "polyport.toml"):
+    for name in ("secret.key", "polyport.toml", "alarm-actions.toml"):
         assert (other.home / name).read_bytes() == (home.home / name).read_bytes()
     assert stat.S_IMODE((other.home / "secret.key").stat().st_mode) == 0o600
 

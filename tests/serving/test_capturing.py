@@ -198,7 +198,8 @@ def test_what_no_store_took_for_a_day_is_dropped_and_counted(tmp_path: Path, clo
     clock.now += capturing.KEPT_FOR + 60
     sending.send()
     assert spool.ready(tmp_path / spool.FOLDER) == []
-    assert 'variant="v",reason="store"} 2' in sending.text()
+    drops = sending.samples()["polyport_capture_drops_total"]
+    assert drops == {("123456789012", "us-east-1", "e", "v", "store"): 2}
     sending.close()
 
 
@@ -230,16 +231,15 @@ def test_sums_of_all_workers_are_told_to_prometheus(tmp_path: Path, clock: Clock
     """What a worker says takes the place of what it said before; a worker that is gone still counts. Before the first
     capture, nothing is said."""
     sending = sender(tmp_path, clock)
-    assert sending.text() == ""
+    assert sending.samples() == {}
     one = Captured("123456789012", "us-east-1", "e", "v", 3, {"disk": 1})
     sending.take(Captures("first", (one,)))
     sending.take(Captures("second", (replace(one, kept=10, dropped={}),)))
     sending.take(Captures("first", (replace(one, kept=5, dropped={"disk": 2, "no room": 7}),)))
-    labels = 'account="123456789012",region="us-east-1",endpoint="e",variant="v"'
-    text = sending.text()
-    assert f"polyport_captured_calls_total{{{labels}}} 15\n" in text
-    assert f'polyport_capture_drops_total{{{labels},reason="disk"}} 2\n' in text
-    assert f'polyport_capture_drops_total{{{labels},reason="no room"}} 7\n' in text
+    key = ("123456789012", "us-east-1", "e", "v")
+    found = sending.samples()
+    assert found["polyport_captured_calls_total"] == {key: 15}
+    assert found["polyport_capture_drops_total"] == {(*key, "disk"): 2, (*key, "no room"): 7}
     for number in range(100):
         sending.take(Captures(f"later {number}", (replace(one, kept=1, dropped={}),)))
-    assert f"polyport_captured_calls_total{{{labels}}} 115\n" in sending.text()
+    assert sending.samples()["polyport_captured_calls_total"] == {key: 115}

@@ -147,7 +147,15 @@ def test_a_database_of_the_first_revision_gets_the_new_tables(tmp_path: Path):
 
     asyncio.run(make())
     with closing(sqlite3.connect(file)) as connection, connection:
-        newer = ("principals", "policies", "access_keys", "endpoint_policies", "access_revision", "alarms")
+        newer = (
+            "principals",
+            "policies",
+            "access_keys",
+            "endpoint_policies",
+            "access_revision",
+            "alarms",
+            "alarm_actions",
+        )
         for table in (*newer, "alarm_history"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE alembic_version SET version_num = '0001'")

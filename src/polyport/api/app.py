@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -24,7 +24,8 @@ from polyport.aws import dispatch, faults, protocols, render, service, validate,
 from polyport.aws.wire import MAX_BODY, Head, Response
 from polyport.errors import ApiError, DiskFull, StoreError
 from polyport.telemetry.audit import Record
-from polyport.telemetry.metrics import prometheus
+from polyport.telemetry.metrics import families, prometheus
+from polyport.telemetry.metrics.families import Samples
 
 #: How headers begin that the gateway adds.
 OURS = b"x-polyport-"
@@ -50,6 +51,9 @@ class Parts(Protocol):
 
     def note(self, record: Record) -> None:
         """For the audit log."""
+
+    async def internals(self) -> Mapping[str, Samples]:
+        """What ``GET /metrics`` has besides calls, by family. Raises `StoreError`."""
 
 
 def now() -> float:
@@ -97,12 +101,16 @@ class _Front:
             answer = faults.render_fault(error, SCRAPE, request_id)
             headers = {name.decode(): value.decode() for name, value in answer.headers}
             return HttpResponse(answer.body, answer.status, headers)
-        metrics, (ready, facts) = self._context.metrics, self._parts.health()
-        gauges = {
-            "polyport_ready": ("Whether every gateway worker serves by the latest table.", float(ready)),
-            "polyport_gateway_workers": ("Gateway workers that are connected.", float(facts.get("workers", 0))),
-        }
-        text = prometheus.render(metrics.totals, metrics.in_flight(time.time()), gauges) + self._context.more_metrics()
+        metrics = self._context.metrics
+        try:
+            internals = await self._parts.internals()
+        except StoreError as error:
+            log.warning("/metrics lacks what is in the database: %s", error)
+            internals = {}
+        busy: Samples = dict(metrics.in_flight(time.time()).items())
+        text = prometheus.render(
+            {**families.of_calls(metrics.totals), "polyport_invocations_in_flight": busy, **internals}
+        )
         return HttpResponse(text, 200, {render.REQUEST_ID.decode(): request_id}, media_type=prometheus.CONTENT_TYPE)
 
     async def _admit(self, entered: entry.Entry) -> None:

@@ -72,8 +72,6 @@ class Context:
     is_stopping: Callable[[], bool] = lambda: False
     #: What containers printed.
     logs: Shelf = field(default_factory=shelf.nowhere)
-    #: Lines for ``GET /metrics`` besides those of `metrics`.
-    more_metrics: Callable[[], str] = lambda: ""
 
     @property
     def owner(self) -> Owner:

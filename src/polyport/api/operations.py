@@ -17,7 +17,8 @@ from polyport.api import (
     tags,
 )
 from polyport.api.context import Context
-from polyport.api.monitoring import alarms, get, put
+from polyport.api.monitoring import alarms, composites, get, put, shown
+from polyport.api.monitoring import tags as alarm_tags
 from polyport.aws import dispatch
 from polyport.aws.dispatch import Call
 
@@ -59,12 +60,16 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "GetMetricData": get.get_metric_data,
         "GetMetricStatistics": get.get_metric_statistics,
         "PutMetricAlarm": alarms.put_metric_alarm,
-        "DescribeAlarms": alarms.describe_alarms,
-        "DescribeAlarmHistory": alarms.describe_alarm_history,
+        "PutCompositeAlarm": composites.put_composite_alarm,
+        "DescribeAlarms": shown.describe_alarms,
+        "DescribeAlarmHistory": shown.describe_alarm_history,
         "SetAlarmState": alarms.set_alarm_state,
         "EnableAlarmActions": alarms.enable_alarm_actions,
         "DisableAlarmActions": alarms.disable_alarm_actions,
         "DeleteAlarms": alarms.delete_alarms,
+        "TagResource": alarm_tags.tag_resource,
+        "UntagResource": alarm_tags.untag_resource,
+        "ListTagsForResource": alarm_tags.list_tags_for_resource,
     },
     "logs": {
         "DescribeLogGroups": log_groups.describe_log_groups,

@@ -10,7 +10,7 @@ import msgspec
 
 from polyport.access.authority import PASS_ROLE
 from polyport.aws.dispatch import CONTROL_PLANE
-from polyport.domain import names
+from polyport.domain import alarms, names
 from polyport.domain.names import Owner
 
 Keys = dict[str, str | tuple[str, ...]]
@@ -22,6 +22,7 @@ ANY = "*"
 #: CloudWatch's signing name.
 MONITORING = "monitoring"
 LOGS = "logs"
+_OF_ALARM_TAGS = frozenset({"TagResource", "UntagResource", "ListTagsForResource"})
 #: Which member names the resource, and of which kind it is, by what follows the verb in an operation's name.
 _NAMED = {
     "Model": ("ModelName", "model"),
@@ -47,13 +48,24 @@ class Need(msgspec.Struct, frozen=True):
 def needed(service: str, operation: str, owner: Owner, request: Request) -> tuple[Need, ...]:
     """All of them must be granted. None at all: whoever is known may call."""
     if service == MONITORING:
-        return (Need(f"cloudwatch:{operation}", ANY, is_there=False),)
+        return _of_monitoring(operation, owner, request)
     if service == LOGS:
         return _of_logs(operation, owner, request)
     if service != CONTROL_PLANE:
         return ()
     find = _SPECIAL.get(operation, _usual)
     return find(operation, owner, request)
+
+
+def _of_monitoring(operation: str, owner: Owner, request: Request) -> tuple[Need, ...]:
+    """``cloudwatch:Operation`` on everything; for tags on the alarm, also for those that a new alarm is given."""
+    if operation in _OF_ALARM_TAGS:
+        return (Need(f"cloudwatch:{operation}", request.get("ResourceARN", ""), _given_tags(request), is_there=False),)
+    needs = [Need(f"cloudwatch:{operation}", ANY, is_there=False)]
+    if request.get("Tags"):
+        alarm = alarms.arn(owner, request.get("AlarmName", ""))
+        needs.append(Need("cloudwatch:TagResource", alarm, _given_tags(request), is_there=False))
+    return tuple(needs)
 
 
 def _of_logs(operation: str, owner: Owner, request: Request) -> tuple[Need, ...]:
@@ -96,10 +108,7 @@ def _with_config(operation: str, owner: Owner, request: Request) -> tuple[Need, 
 
 def _tagging(operation: str, _: Owner, request: Request) -> tuple[Need, ...]:
     prefix, slash, name = request.get("ResourceArn", "").rpartition("/")
-    keys = _tag_keys(request)
-    if "TagKeys" in request:
-        keys = {"aws:tagkeys": tuple(filter(None, request["TagKeys"]))}
-    return (Need(f"sagemaker:{operation}", f"{prefix}{slash}{name.lower()}", keys),)
+    return (Need(f"sagemaker:{operation}", f"{prefix}{slash}{name.lower()}", _given_tags(request)),)
 
 
 _SPECIAL: dict[str, Callable[[str, Owner, Request], tuple[Need, ...]]] = {
@@ -124,6 +133,12 @@ def _resource(operation: str, owner: Owner, request: Request) -> str:
 
 def _is_there(operation: str) -> bool:
     return operation.startswith(_TAGGED)
+
+
+def _given_tags(request: Request) -> Keys:
+    if "TagKeys" in request:
+        return {"aws:tagkeys": tuple(filter(None, request["TagKeys"]))}
+    return _tag_keys(request)
 
 
 def _tag_keys(request: Request) -> Keys:

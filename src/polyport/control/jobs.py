@@ -15,6 +15,9 @@ class Jobs:
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
         self._closed = False
 
+    def __len__(self) -> int:
+        return len(self._tasks)
+
     def __contains__(self, key: object) -> bool:
         return key in self._tasks
 

@@ -18,6 +18,7 @@ from polyport.control import routes
 from polyport.domain.access import CLOSED, AccessTable
 from polyport.domain.captures import Captures
 from polyport.domain.counts import Counted, Counts
+from polyport.domain.pulse import Pulse
 from polyport.domain.routes import (
     Acknowledge,
     EndpointRoute,
@@ -51,6 +52,8 @@ class Worker:
         self.owes = False
         self.owed_for = 0.0
         self.draining: frozenset[str] = frozenset()
+        #: How it said last that it is; ``None``: it has not yet.
+        self.pulse: Pulse | None = None
 
     def push(self, frame: bytes) -> None:
         """Send it a table."""
@@ -189,6 +192,16 @@ class Publisher:
         return {worker.hello.worker for worker in self._workers}
 
     @property
+    def version(self) -> int:
+        """Of the latest table."""
+        return self._version
+
+    @property
+    def expected(self) -> int:
+        """How many workers there should be."""
+        return self._expected
+
+    @property
     def workers(self) -> tuple[Worker, ...]:
         """The workers that are connected."""
         return tuple(self._workers)
@@ -287,6 +300,8 @@ class Publisher:
             self._on_unreachable(message)
         elif isinstance(message, Refused):
             self.on_refused(message)
+        elif isinstance(message, Pulse):
+            worker.pulse = message
         elif isinstance(message, Counts):
             self.on_counts(message, partial(worker.settle, message.number))
         elif isinstance(message, Captures):

@@ -22,6 +22,7 @@ from polyport.control.monitor import Monitor
 from polyport.control.prepare import Preparer
 from polyport.control.publish import Publisher
 from polyport.control.rows import Rows
+from polyport.control.steps import Steps
 from polyport.control.view import View
 from polyport.control.workers import NoWorkers, Workers
 from polyport.domain.access import AccessTable
@@ -66,6 +67,7 @@ class Reconciler:
         self.publisher = Publisher(workers, self._wake_waiting, self._take_report, clock)
         chronicle = chronicle or Chronicle()
         self.monitor = Monitor(engine, ping_timeout, self._wake_owner, clock, chronicle)
+        self.steps = Steps()
         self._jobs = Jobs()
         self._actions = Actions(engine, preparer, self._jobs, self, self._refresh, clock, self._limits, chronicle)
         self.view = View(self.monitor, self.publisher, self._actions, preparer, rules, self._limits, clock, chronicle)
@@ -137,6 +139,11 @@ class Reconciler:
     def knows(self, endpoint_id: str) -> bool:
         """Whether there is such an endpoint, as far as is known."""
         return endpoint_id in self.view.endpoints
+
+    @property
+    def jobs(self) -> int:
+        """How much work is under way in the background."""
+        return len(self._jobs)
 
     def take_access(self, access: AccessTable) -> None:
         """Tell the gateways who may call. Before the start it waits for the endpoints: no table lacks what there is."""
@@ -237,12 +244,15 @@ class Reconciler:
         failures = 0
         while True:
             wake.clear()
+            began = time.perf_counter()
             try:
                 decision = await self._step(endpoint_id)
+                self.steps.add(time.perf_counter() - began)
                 failures = 0
             except StaleWrite:
                 continue
             except Exception:
+                self.steps.failures += 1
                 log.exception("endpoint %s: a step failed and is tried again", endpoint_id)
                 await asyncio.sleep(attempts.pause(failures))
                 failures += 1

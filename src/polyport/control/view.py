@@ -64,7 +64,7 @@ class View:
         return plan.Seen(
             present=state is not None,
             stopping=state is not None and state.stopping,
-            healthy=self._is_healthy(instance),
+            healthy=self.is_healthy(instance),
             failure=why or self._monitor.failure(instance),
             overdue=failing_too_long if why else self._monitor.is_overdue(instance),
             complaint=self._monitor.complaint(instance) if state is not None else "",
@@ -112,7 +112,8 @@ class View:
         """All that the rows account for."""
         return {row.id for endpoint in self.endpoints.values() for row in plan.all_instances(endpoint.state)}
 
-    def _is_healthy(self, instance: str) -> bool:
+    def is_healthy(self, instance: str) -> bool:
+        """Whether it can take calls, as far as pings tell."""
         state = self.states.get(instance)
         return state is not None and not state.stopping and self._monitor.is_healthy(instance)
 

@@ -5,6 +5,7 @@ import msgspec
 from polyport.domain.access import AccessTable
 from polyport.domain.captures import Capture, Captures
 from polyport.domain.counts import Counted, Counts
+from polyport.domain.pulse import Pulse
 
 
 class Address(msgspec.Struct, frozen=True, array_like=True):
@@ -111,4 +112,4 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 FromControl = Publish | Counted
-FromWorker = Hello | Acknowledge | Unreachable | Refused | Counts | Captures
+FromWorker = Hello | Acknowledge | Unreachable | Refused | Counts | Captures | Pulse

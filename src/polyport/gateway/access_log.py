@@ -85,6 +85,7 @@ class Log:
         self._target = target
         self._lines: list[bytes] = []
         self._missed = 0
+        self._unread = self._unwritten = 0
         self._is_failing = False
         self._is_torn = False
         self._thread: threading.Thread | None = None
@@ -95,6 +96,7 @@ class Log:
             self._lines.append(msgspec.json.encode(line) + b"\n")
         else:
             self._missed += 1
+            self._unread += 1
 
     def flush(self) -> None:
         """Begin to write what there is, unless the last time is not over."""
@@ -103,6 +105,11 @@ class Log:
             # A daemon: a pipe that nobody reads must not keep the process from ending.
             self._thread = threading.Thread(target=self._write, args=(lines,), daemon=True)
             self._thread.start()
+
+    @property
+    def lost(self) -> int:
+        """How many lines were lost since the beginning; of those that a write failed with, some may be there."""
+        return self._unread + self._unwritten
 
     def close(self) -> None:
         """Write the last lines."""
@@ -123,6 +130,7 @@ class Log:
                 self._append(lines)
         except OSError as error:
             self._fail(error)
+            self._unwritten += len(lines)
         else:
             self._is_failing = False
         if self._missed:

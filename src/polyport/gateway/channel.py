@@ -14,6 +14,7 @@ import msgspec
 
 from polyport.domain.captures import Captures
 from polyport.domain.counts import Counted, Counts
+from polyport.domain.pulse import Pulse
 from polyport.domain.routes import (
     Acknowledge,
     FromControl,
@@ -87,6 +88,12 @@ class Channel:
     def capture(self, sums: Captures) -> None:
         """What became of captures."""
         self._send(sums)
+
+    def beat(self, pulse: Pulse) -> None:
+        """How the worker is. Nothing is lost when control is away."""
+        writer = self._writer
+        if writer is not None and writer.transport.get_write_buffer_size() <= MAX_UNREAD:
+            self._send(pulse)
 
     def report(self, instance: str, hostname: str, reason: str) -> None:
         """A container does not answer."""

@@ -108,7 +108,7 @@ class Gateway:
         self._on_drained = on_drained
         #: Decides who may invoke what; ``None``: anybody may anything, for there is no key.
         self.guard: Guard | None = Guard(self.index.access, is_secure=bool(options.tls_cert))
-        self._refusals = Refusals(tell)
+        self.refusals = Refusals(tell)
         #: Whose calls those are that say nothing of it.
         self._owner = Owner(options.account, options.region)
         self._home = options.account, options.region
@@ -186,7 +186,7 @@ class Gateway:
         caller = known.caller if known else None
         explanation = self.guard.explain(known, request, client) if self.guard and known else ""
         owner = caller.owner if caller else self._owner
-        self._refusals.add(audit.describe(request, owner, caller, client.peer(), error, explanation))
+        self.refusals.add(audit.describe(request, owner, caller, client.peer(), error, explanation))
         return error
 
     def serve_early(self, client: Client, request: Request) -> Taker | None:
@@ -267,7 +267,7 @@ class Gateway:
         self.control.sweep()
         self.shadows.sweep()
         self.captures.sweep()
-        self._refusals.flush()
+        self.refusals.flush()
         self.ledger.gather(self.index, time())
         if self.access_log is not None:
             self.access_log.flush()
@@ -297,7 +297,7 @@ class Gateway:
             client.transport.abort()
         self.shadows.close()
         self.captures.close()
-        self._refusals.flush()
+        self.refusals.flush()
         for instance in (*self.index.instances.values(), *self._draining.values()):
             instance.close()
         self.control.close()

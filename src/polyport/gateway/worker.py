@@ -21,6 +21,7 @@ import uvloop
 
 from polyport.domain.routes import RouteTable
 from polyport.errors import UsageError
+from polyport.gateway import vitals
 from polyport.gateway.channel import Channel
 from polyport.gateway.gateway import Gateway, tcp_pool, unix_pool
 from polyport.gateway.heap import Heap
@@ -52,6 +53,8 @@ class Worker:
         self._servers: list[asyncio.Server] = []
         self._is_leaving = False
         self._ticker: asyncio.TimerHandle | None = None
+        #: When the next tick is due, on the loop's clock.
+        self._due = 0.0
         self._has_table = asyncio.Event()
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
@@ -159,10 +162,13 @@ class Worker:
 
     def _tick(self) -> None:
         # First, so that a mistake further on does not stop the clock.
-        self._ticker = self._loop.call_later(self.gateway.clock.refresh(), self._tick)
+        pause, now = self.gateway.clock.refresh(), self._loop.time()
+        lag, self._due = now - self._due if self._due else 0.0, now + pause
+        self._ticker = self._loop.call_at(self._due, self._tick)
         if self._options.parent and os.getppid() != self._options.parent:
             self.stop()
         self.gateway.sweep()
+        self._channel.beat(vitals.take(self.gateway, lag))
         self._heap.give_back()
         if self._certificate is not None:
             self._certificate.refresh()

@@ -152,7 +152,14 @@ def restore(settings: Settings, source: Path, *, force: bool = False) -> Restore
 
 
 def _small_files(settings: Settings) -> dict[str, Path]:
-    named = [vault.FILE_NAME, FILE_NAME, settings.tls_cert, settings.tls_key, settings.tls_client_ca]
+    named = [
+        vault.FILE_NAME,
+        FILE_NAME,
+        settings.tls_cert,
+        settings.tls_key,
+        settings.tls_client_ca,
+        settings.alarm_actions,
+    ]
     found = {}
     for name in filter(None, named):
         path = settings.home / name

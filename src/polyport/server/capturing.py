@@ -13,8 +13,10 @@ from pathlib import Path
 from polyport.artifacts.outgoing import Outgoing
 from polyport.domain.captures import Captures
 from polyport.errors import ArtifactError
-from polyport.telemetry.capture import exposition, records, spool
+from polyport.telemetry.capture import records, spool
 from polyport.telemetry.capture.records import Target
+from polyport.telemetry.capture.sums import Sums
+from polyport.telemetry.metrics.families import Samples
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ class Sender:
         # A daemon: a store that says nothing must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="captures", daemon=True)
         self._lock = threading.Lock()
-        self.sums = exposition.Sums()
+        self.sums = Sums()
         self.objects = 0
         self.failures = 0
         self.waiting = 0
@@ -74,21 +76,18 @@ class Sender:
         with self._lock:
             self.sums.take(sums)
 
-    def text(self) -> str:
-        """For Prometheus."""
+    def samples(self) -> dict[str, Samples]:
+        """For ``GET /metrics``; nothing before the first capture."""
         with self._lock:
-            return exposition.render(
-                self.sums,
-                {
-                    "polyport_capture_objects_total": (
-                        "counter",
-                        "Objects of captured invocations sent.",
-                        self.objects,
-                    ),
-                    "polyport_capture_send_failures_total": ("counter", "Tries that failed.", self.failures),
-                    "polyport_capture_spool_bytes": ("gauge", "Bytes that wait on the disk.", self.waiting),
-                },
-            )
+            if not self.sums.kept and not self.sums.dropped:
+                return {}
+            return {
+                "polyport_captured_calls_total": dict(self.sums.kept.items()),
+                "polyport_capture_drops_total": dict(self.sums.dropped),
+                "polyport_capture_objects_total": {(): self.objects},
+                "polyport_capture_send_failures_total": {(): self.failures},
+                "polyport_capture_spool_bytes": {(): self.waiting},
+            }
 
     # In the thread
 

@@ -31,8 +31,10 @@ from polyport.domain.routes import Refused
 from polyport.engines import catalog
 from polyport.engines.contract import Dependent
 from polyport.errors import EngineError, PolyportError, StoreError, UsageError
-from polyport.server import alarming, guests, processes, supplies
+from polyport.server import alarming, guests, internals, processes, supplies
 from polyport.server.access import Watcher, is_loopback
+from polyport.server.actions.book import Book
+from polyport.server.actions.courier import Courier
 from polyport.server.capturing import Sender
 from polyport.server.children import EXIT_USAGE
 from polyport.server.metering import Metering
@@ -44,6 +46,7 @@ from polyport.telemetry.audit import AuditLog, Record
 from polyport.telemetry.logs import retention
 from polyport.telemetry.logs.shelf import Shelf
 from polyport.telemetry.metrics import keeping
+from polyport.telemetry.metrics.families import Samples
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +106,8 @@ class Control:
         self.metering = Metering(self.metrics, self.reconciler.view, self.engine, settings.home)
         self.captures = Sender(settings.home, Outgoing(settings))
         self.logs = Shelf(settings.home / "logs", settings.log_retention_days)
+        actions = Book(settings.home / settings.alarm_actions, settings.account_id, settings.alarm_urls)
+        self.courier = Courier(self.store.alarms, actions)
         self.reconciler.publisher.on_refused = self._note_refusals
         self.reconciler.publisher.on_counts = self.metering.take
         self.reconciler.publisher.on_captures = self.captures.take
@@ -148,6 +153,7 @@ class Control:
                 asyncio.create_task(self._keep_logs()),
                 asyncio.create_task(self.access.run()),
                 asyncio.create_task(self.metering.run()),
+                asyncio.create_task(self.courier.run()),
             ]
             self.captures.start()
             await self.reconciler.start()
@@ -194,6 +200,19 @@ class Control:
         """For the audit log."""
         if self.audit is not None:
             self.audit.add(record)
+
+    async def internals(self) -> dict[str, Samples]:
+        """For ``GET /metrics``. Raises `StoreError`."""
+        return {
+            **internals.of_containers(self.metering),
+            **internals.of_disk(self.settings.home),
+            **internals.of_gateways(self.reconciler.publisher),
+            **internals.of_reconciler(self.reconciler),
+            **internals.of_alarms(await self.store.alarms.all(), self.courier.results),
+            **self.captures.samples(),
+            "polyport_metrics_dropped_total": {(): self.metrics.dropped},
+            "polyport_audit_records_lost_total": {(): self.audit.lost if self.audit is not None else 0},
+        }
 
     def _take_access(self, table: AccessTable) -> None:
         self.gate.take(table)
@@ -251,7 +270,6 @@ class Control:
             why_no_network_isolation=getattr(self.engine, "why_no_network_isolation", lambda: ""),
             is_stopping=self._stopping.is_set,
             logs=self.logs,
-            more_metrics=self.captures.text,
         )
         application = api.application(context, self)
         config = uvicorn.Config(

@@ -5,7 +5,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,7 +17,7 @@ from polyport.domain.endpoints import Deployment, Endpoint, Mode, Variant
 from polyport.domain.names import Owner
 from polyport.engines.contract import Engine, Measuring, Usage
 from polyport.errors import UsageError
-from polyport.server import used
+from polyport.server import machine, used
 from polyport.telemetry.metrics import counted
 from polyport.telemetry.metrics.keeping import Metrics
 from polyport.telemetry.metrics.series import Value
@@ -42,10 +42,11 @@ class Metering:
     """Kept by control."""
 
     def __init__(self, metrics: Metrics, view: View, engine: Engine, home: Path) -> None:
-        self._home = home
         self._metrics = metrics
         self._view = view
         self._engine = engine
+        self._home = home
+        self._gpus = machine.GpuWatch()
         self._before: dict[tuple[str, str], Usage] = {}
         #: Where instances were when they were last seen: their last counts come when they are gone.
         self._places: dict[str, Place] = {}
@@ -82,11 +83,23 @@ class Metering:
         if len(self._places) > 4 * len(places) + 1000:
             self._places = places
         usages = await self._engine.measure() if isinstance(self._engine, Measuring) else ()
-        values = [*_idle(places, now), *self._busy(now), *_used(usages, self._before, places)]
+        shares = {"DiskUtilization": machine.disk_used(self._home)}
+        if places and (gpus := await self._gpus.look()) is not None:
+            shares |= {"GPUUtilization": gpus.busy, "GPUMemoryUtilization": gpus.memory}
+        shared = _shared(places, shares, now)
+        values = [*_idle(places, now), *self._busy(now), *_used(usages, self._before, places), *shared]
         self._view.note_usage(usages)
         used.write(self._home, [_as_seen(usage, self._before) for usage in usages])
         self._before = {(usage.instance_id, usage.hostname): usage for usage in usages}
         await self._metrics.add(values)
+
+    def used(self) -> Iterator[tuple[tuple[str, ...], Usage]]:
+        """What each container used at the last look, by account, region, endpoint, variant, container and instance."""
+        for (instance, hostname), usage in self._before.items():
+            if place := self._places.get(instance):
+                owner = place.owner
+                names = (owner.account, owner.region, place.endpoint, place.variant.name)
+                yield (*names, hostname or "primary", instance), usage
 
     def _config_of(self, instance: str) -> str:
         place = self._places.get(instance)
@@ -120,6 +133,14 @@ def _idle(places: dict[str, Place], now: float) -> Iterator[Value]:
     for owner, endpoint, variant in {(place.owner, place.endpoint, place.variant.name) for place in places.values()}:
         for name in ("Invocations", "InvocationsPerInstance"):
             yield Value(counted.key(owner, name, By.VARIANT, endpoint=endpoint, variant=variant), now, Distribution())
+
+
+def _shared(places: dict[str, Place], used: Mapping[str, float | None], now: float) -> Iterator[Value]:
+    """What is the machine's is every variant's, once for each of its instances."""
+    for place in places.values():
+        for name, value in used.items():
+            if value is not None:
+                yield _value(place, name, By.VARIANT, now, value)
 
 
 def _used(usages: tuple[Usage, ...], before: dict[tuple[str, str], Usage], places: dict[str, Place]) -> Iterator[Value]:

@@ -6,6 +6,7 @@
 from polyport.store.database import sqlite_url
 from polyport.store.queries import ListQuery, Page, Position, SortBy
 from polyport.store.rows import Resource
-from polyport.store.store import MAX_TAGS, Store, TooManyTags
+from polyport.store.store import Store
+from polyport.store.tagging import MAX_TAGS, TooManyTags
 
 __all__ = ["MAX_TAGS", "ListQuery", "Page", "Position", "Resource", "SortBy", "Store", "TooManyTags", "sqlite_url"]

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 #: The newest revision in `migrations/versions`.
-HEAD = "0004"
+HEAD = "0005"
 
 metadata = sa.MetaData()
 
@@ -57,12 +57,12 @@ endpoints = sa.Table(
 tags = sa.Table(
     "tags",
     metadata,
-    sa.Column("arn", sa.String(256), primary_key=True),
+    sa.Column("arn", sa.String(512), primary_key=True),
     sa.Column("key", sa.String(128), primary_key=True),
     sa.Column("value", sa.String(256), nullable=False),
 )
 
-#: Everything that can carry tags.
+#: Everything that can carry tags, and has its ARN in a column. Alarms can too, by theirs.
 TAGGABLE = (models, endpoint_configs, endpoints)
 
 principals = sa.Table(
@@ -122,7 +122,7 @@ alarms = sa.Table(
     sa.Column("name", sa.String(255), primary_key=True),
     sa.Column("state", sa.String(32), nullable=False),
     sa.Column("changed_at", sa.Double, nullable=False),
-    # PutMetricAlarm's request as JSON; empty: it is set by hand alone.
+    # The request that made it, as JSON; empty: it is set by hand alone.
     sa.Column("definition", sa.Text, nullable=False, server_default=""),
     sa.Column("configured_at", sa.Double, nullable=False, server_default="0"),
     sa.Column("reason", sa.Text, nullable=False, server_default=""),
@@ -140,5 +140,17 @@ alarm_history = sa.Table(
     sa.Column("kind", sa.String(32), nullable=False),
     sa.Column("summary", sa.Text, nullable=False),
     sa.Column("data", sa.Text, nullable=False),
+    sa.Column("type", sa.String(16), nullable=False, server_default="MetricAlarm"),
     sa.Index("alarm_history_by_time", "account", "region", "at"),
+)
+
+#: What is still to be done because an alarm came into another state, each as the JSON of a `Notice`.
+alarm_actions = sa.Table(
+    "alarm_actions",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("due_at", sa.Double, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("notice", sa.Text, nullable=False),
+    sa.Index("alarm_actions_by_time", "due_at"),
 )

@@ -11,16 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from polyport.domain.endpoints import Endpoint, EndpointState, Wanted
 from polyport.domain.names import Owner
 from polyport.domain.resources import EndpointConfig, Model
-from polyport.errors import AlreadyExists, PolyportError, StaleWrite
-from polyport.store import access, alarms, queries, rows, schema
+from polyport.errors import AlreadyExists, StaleWrite
+from polyport.store import access, alarms, queries, rows, schema, tagging
 from polyport.store.database import Database
 from polyport.store.queries import ListQuery, Page
-
-MAX_TAGS = 50
-
-
-class TooManyTags(PolyportError):
-    """A resource would have more than `MAX_TAGS` tags."""
 
 
 class Store:
@@ -179,7 +173,7 @@ class Store:
         async with self._database.writing() as connection:
             deleted = await connection.execute(sa.delete(schema.endpoints).where(*_unchanged(endpoint)))
             _expect_one(deleted, endpoint)
-            await connection.execute(sa.delete(schema.tags).where(schema.tags.c.arn == endpoint.arn))
+            await tagging.drop(connection, endpoint.arn)
             await access.changed(connection)
             await access.drop_endpoint_policy(connection, endpoint.arn)
 
@@ -188,7 +182,7 @@ class Store:
     async def get_tags(self, arn: str) -> dict[str, str] | None:
         """All tags of a resource, by key. ``None``: there is no such resource."""
         async with self._database.reading() as connection:
-            return await _tags(connection, arn) if await _exists(connection, arn) else None
+            return await tagging.get(connection, arn) if await _exists(connection, arn) else None
 
     async def put_tags(self, arn: str, tags: Mapping[str, str]) -> dict[str, str] | None:
         """Add or overwrite tags; returns all of the resource's. ``None``: there is no such resource.
@@ -198,18 +192,16 @@ class Store:
         async with self._database.writing() as connection:
             if not await _exists(connection, arn):
                 return None
-            merged = {**await _tags(connection, arn), **tags}
-            await connection.execute(_delete_tags(arn, tags))
-            await _insert_tags(connection, arn, tags, total=len(merged))
+            merged = await tagging.put(connection, arn, tags)
             await access.changed(connection)
-            return dict(sorted(merged.items()))
+            return merged
 
     async def delete_tags(self, arn: str, keys: Iterable[str]) -> bool:
         """Keys that are not there are fine. False: there is no such resource."""
         async with self._database.writing() as connection:
             if not await _exists(connection, arn):
                 return False
-            await connection.execute(_delete_tags(arn, keys))
+            await tagging.drop(connection, arn, list(keys))
             await access.changed(connection)
             return True
 
@@ -219,7 +211,7 @@ class Store:
         try:
             async with self._database.writing() as connection:
                 await connection.execute(sa.insert(table).values(values))
-                await _insert_tags(connection, values["arn"], tags or {}, total=len(tags or {}))
+                await tagging.put(connection, values["arn"], tags or {})
                 if tags:
                     await access.changed(connection)
         except IntegrityError as error:
@@ -237,7 +229,7 @@ class Store:
             if row is None:
                 return False
             await connection.execute(sa.delete(table).where(table.c.arn == row["arn"]))
-            await connection.execute(sa.delete(schema.tags).where(schema.tags.c.arn == row["arn"]))
+            await tagging.drop(connection, row["arn"])
             return True
 
     async def _swap(self, before: Endpoint, after: Endpoint) -> None:
@@ -279,21 +271,3 @@ def _expect_one(result: sa.CursorResult[Any], endpoint: Endpoint) -> None:
 async def _exists(connection: AsyncConnection, arn: str) -> bool:
     found = sa.union_all(*(sa.select(sa.literal(1)).where(table.c.arn == arn) for table in schema.TAGGABLE))
     return (await connection.execute(found)).first() is not None
-
-
-async def _tags(connection: AsyncConnection, arn: str) -> dict[str, str]:
-    table = schema.tags
-    statement = sa.select(table.c.key, table.c.value).where(table.c.arn == arn).order_by(table.c.key)
-    return {row.key: row.value for row in await connection.execute(statement)}
-
-
-async def _insert_tags(connection: AsyncConnection, arn: str, tags: Mapping[str, str], total: int) -> None:
-    if total > MAX_TAGS:
-        raise TooManyTags(f"{arn} would have {total} tags; at most {MAX_TAGS} are allowed.")
-    if tags:
-        values = [{"arn": arn, "key": key, "value": value} for key, value in tags.items()]
-        await connection.execute(sa.insert(schema.tags), values)
-
-
-def _delete_tags(arn: str, keys: Iterable[str]) -> sa.Delete:
-    return sa.delete(schema.tags).where(schema.tags.c.arn == arn, schema.tags.c.key.in_(list(keys)))

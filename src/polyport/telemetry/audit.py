@@ -118,6 +118,11 @@ class AuditLog:
         except queue.Full:
             self.lose(1)
 
+    @property
+    def lost(self) -> int:
+        """How many records could not be kept, as far as is known here."""
+        return self._lost
+
     def lose(self, count: int) -> None:
         """So many records could not be kept."""
         if not self._lost:

@@ -1,20 +1,17 @@
 """Alarms on metrics. What they watch is evaluated by `watch`; updates of endpoints roll back on their state."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from polyport.api import tags as api_tags
 from polyport.api.context import Context
-from polyport.api.monitoring import evaluation, get, put, read, statistics
-from polyport.aws import paginate
-from polyport.domain import names
-from polyport.domain.alarms import AlarmRow, AlarmState, HistoryItem
-from polyport.domain.names import Owner
+from polyport.api.monitoring import composites, evaluation, get, put, read, statistics, tags
+from polyport.domain.alarms import AlarmRow, AlarmState, AlarmType
 from polyport.errors import ApiError
+from polyport.store import TooManyTags
 
-PAGE = 50
 #: Seconds that an evaluation may look back over.
 LONGEST = 7 * 24 * 3600
 #: Seconds that counts may be on their way.
@@ -29,20 +26,37 @@ _UNSUPPORTED = (
     "EvaluationInterval",
     "ActionConfiguration",
 )
-#: What a request has that an alarm does not show.
-_NOT_SHOWN = frozenset({"Tags"})
+#: Composite alarms that one call may delete.
+_MOST_COMPOSITES = 1
 
 
 async def put_metric_alarm(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """A new alarm, or another definition of one, which keeps its state until it is evaluated."""
     _check(request)
-    now = context.clock()
-    definition = {"ActionsEnabled": True, **request}
-    text = msgspec.json.encode(definition).decode()
+    check_type({row.name: row for row in await of(context)}, request["AlarmName"], AlarmType.METRIC)
+    await define(context, request)
+    return {}
+
+
+def check_type(rows: Mapping[str, AlarmRow], name: str, wanted: AlarmType) -> None:
+    """Raises `ApiError` when there is an alarm of that name and of another type. One that is set by hand alone may
+    become either."""
+    row = rows.get(name)
+    if row is not None and row.definition and row.type is not wanted:
+        raise _invalid("ValidationError", f"There is a {row.type} {name} already. Choose another name, or delete it.")
+
+
+async def define(context: Context, request: dict[str, Any]) -> None:
+    """Write down what a request says of an alarm. Its tags are those of a new one; one that there is keeps its own."""
+    now, labels = context.clock(), api_tags.from_request(request)
+    definition = {member: value for member, value in request.items() if member != "Tags"}
+    text = msgspec.json.encode({"ActionsEnabled": True, **definition}).decode()
     reason = "Unchecked: Initial alarm creation"
     name, state = request["AlarmName"], AlarmState.INSUFFICIENT_DATA
-    await context.store.alarms.define(AlarmRow(context.owner, name, state, now, text, now, reason))
-    return {}
+    try:
+        await context.store.alarms.define(AlarmRow(context.owner, name, state, now, text, now, reason), labels)
+    except TooManyTags as error:
+        raise tags.too_many(error) from error
 
 
 def _check(request: dict[str, Any]) -> None:
@@ -80,61 +94,6 @@ def _check_numbers(request: dict[str, Any]) -> None:
         )
 
 
-async def describe_alarms(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """By name. Those that were only set by hand (`polyport alarm set`) have no metric."""
-    rows = await _of(context)
-    wanted, prefix = request.get("AlarmNames"), request.get("AlarmNamePrefix", "")
-    state = request.get("StateValue")
-    found = [
-        row
-        for row in rows
-        if (not wanted or row.name in wanted) and row.name.startswith(prefix) and state in {None, row.state.value}
-    ]
-    if request.get("AlarmTypes") and "MetricAlarm" not in request["AlarmTypes"]:
-        found = []
-    page, token = _page(context, "DescribeAlarms", request, found)
-    return {"MetricAlarms": [_described(row) for row in page], "CompositeAlarms": [], "NextToken": token}
-
-
-def _described(row: AlarmRow) -> dict[str, Any]:
-    definition = _definition(row)
-    return {
-        "AlarmName": row.name,
-        "AlarmArn": arn(row.owner, row.name),
-        "ActionsEnabled": False,
-        **{member: value for member, value in definition.items() if member not in _NOT_SHOWN},
-        "AlarmConfigurationUpdatedTimestamp": row.configured_at or row.changed_at,
-        "StateValue": row.state.value,
-        "StateReason": row.reason,
-        "StateReasonData": row.reason_data or None,
-        "StateUpdatedTimestamp": row.changed_at,
-        "StateTransitionedTimestamp": row.changed_at,
-    }
-
-
-async def describe_alarm_history(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Of one alarm or of all, the newest first unless asked otherwise. Kept for thirty days."""
-    end = request.get("EndDate", math.inf)
-    items = await context.store.alarms.history(context.owner, request.get("StartDate", 0.0), min(end, 1e12))
-    name, kind = request.get("AlarmName"), request.get("HistoryItemType")
-    found = [one for one in items if name in {None, one.name} and kind in {None, one.kind}]
-    if request.get("ScanBy") != "TimestampAscending":
-        found.reverse()
-    page, token = _page(context, "DescribeAlarmHistory", request, found)
-    return {"AlarmHistoryItems": [_told(one) for one in page], "NextToken": token}
-
-
-def _told(item: HistoryItem) -> dict[str, Any]:
-    return {
-        "AlarmName": item.name,
-        "AlarmType": "MetricAlarm",
-        "Timestamp": item.at,
-        "HistoryItemType": item.kind,
-        "HistorySummary": item.summary,
-        "HistoryData": item.data,
-    }
-
-
 async def set_alarm_state(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """Until the next evaluation. Raises `ApiError` for an alarm that is not there."""
     [row] = await _named(context, [request["AlarmName"]], must_be_there=True)
@@ -165,20 +124,34 @@ async def _set_enabled(context: Context, wanted: list[str], *, is_enabled: bool)
     now = context.clock()
     for row in await _named(context, wanted):
         if row.definition:
-            text = msgspec.json.encode({**_definition(row), "ActionsEnabled": is_enabled}).decode()
+            text = msgspec.json.encode({**row.members, "ActionsEnabled": is_enabled}).decode()
             await context.store.alarms.define(msgspec.structs.replace(row, definition=text, configured_at=now))
 
 
 async def delete_alarms(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """All of them, or, when one is not there, none."""
-    for row in await _named(context, request["AlarmNames"], must_be_there=True):
-        await context.store.alarms.delete(context.owner, row.name)
+    """All that are there. Raises `ApiError` afterwards for those that are not, and before, when one is a child of a
+    composite alarm that stays."""
+    wanted = set(request["AlarmNames"])
+    rows = {row.name: row for row in await of(context)}
+    composed = [name for name in wanted & rows.keys() if rows[name].type is AlarmType.COMPOSITE]
+    if len(composed) > _MOST_COMPOSITES:
+        raise _invalid("ValidationError", "One call can delete one composite alarm at most.")
+    for row in rows.values():
+        if row.name not in wanted and (used := wanted & set(composites.children(row))):
+            needed = ", ".join(sorted(used & rows.keys()))
+            if needed:
+                raise _invalid("ValidationError", f"Cannot delete {needed}: the composite alarm {row.name} needs it.")
+    # Parents first: no moment has one without its children.
+    for name in sorted(wanted & rows.keys(), key=lambda name: name not in composed):
+        await context.store.alarms.delete(context.owner, name)
+    if absent := sorted(wanted - rows.keys()):
+        raise _invalid("ResourceNotFound", f"There is no alarm {', '.join(absent)}.", 404)
     return {}
 
 
-async def evaluate(context: Context, row: AlarmRow) -> None:
-    """Bring one alarm of the context's owner into the state that its metric asks for."""
-    definition, now = _definition(row), context.clock()
+async def evaluate(context: Context, row: AlarmRow) -> AlarmRow:
+    """Bring one metric alarm of the context's owner into the state that its metric asks for; returns it as it is."""
+    definition, now = row.members, context.clock()
     period = _period(definition)
     # Whole periods alone: the one that is under way has not all of its values.
     end = int((now - LAG) // period * period)
@@ -186,11 +159,10 @@ async def evaluate(context: Context, row: AlarmRow) -> None:
     found = await get.reckon(context, _queries(definition), float(start), float(end))
     series = found[0][2] if found else {}
     outcome = evaluation.decide(definition, [series.get(at) for at in range(start, end, period)])
-    if outcome.state is not None and outcome.state is not row.state:
-        changed = msgspec.structs.replace(
-            row, state=outcome.state, changed_at=now, reason=outcome.reason, reason_data=""
-        )
-        await context.store.alarms.put(changed)
+    if outcome.state is None or outcome.state is row.state:
+        return row
+    changed = msgspec.structs.replace(row, state=outcome.state, changed_at=now, reason=outcome.reason, reason_data="")
+    return changed if await context.store.alarms.judge(changed) else row
 
 
 def _queries(definition: dict[str, Any]) -> list[dict[str, Any]]:
@@ -213,33 +185,17 @@ def _period(definition: dict[str, Any]) -> int:
     return read.check_period(min(found, default=60))
 
 
-def arn(owner: Owner, name: str) -> str:
-    """``arn:aws:cloudwatch:REGION:ACCOUNT:alarm:NAME``."""
-    return f"arn:{names.partition(owner.region)}:cloudwatch:{owner.region}:{owner.account}:alarm:{name}"
-
-
-def _definition(row: AlarmRow) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.json.decode(row.definition) if row.definition else {}
-    return found
-
-
-async def _of(context: Context) -> list[AlarmRow]:
+async def of(context: Context) -> list[AlarmRow]:
+    """All of the caller's, by name."""
     return [row for row in await context.store.alarms.all() if row.owner == context.owner]
 
 
 async def _named(context: Context, wanted: Iterable[str], *, must_be_there: bool = False) -> list[AlarmRow]:
-    rows = {row.name: row for row in await _of(context)}
+    rows = {row.name: row for row in await of(context)}
     absent = [name for name in wanted if name not in rows]
     if absent and must_be_there:
         raise _invalid("ResourceNotFound", f"There is no alarm {', '.join(absent)}.", 404)
     return [rows[name] for name in dict.fromkeys(wanted) if name in rows]
-
-
-def _page(context: Context, operation: str, request: dict[str, Any], found: list[Any]) -> tuple[list[Any], str | None]:
-    scope = f"{operation}/{context.owner.account}/{context.owner.region}"
-    begin = paginate.decode(scope, request, request["NextToken"]) if "NextToken" in request else 0
-    end = begin + request.get("MaxRecords", PAGE)
-    return found[begin:end], paginate.encode(scope, request, end) if end < len(found) else None
 
 
 def _invalid(code: str, message: str, status: int = 400) -> ApiError:

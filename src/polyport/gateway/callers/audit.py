@@ -1,6 +1,6 @@
 """Refused invocations, for the audit log, which control writes: kept until control is there to take them."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from polyport.access.callers import Caller
@@ -34,9 +34,12 @@ class Refusals:
         self._send = send
         self._waiting: deque[bytes] = deque()
         self._lost = 0
+        #: Since the worker began, by the code of the error.
+        self.counts: Counter[str] = Counter()
 
     def add(self, record: Record) -> None:
         """Keep it for the next `flush`."""
+        self.counts[record.error_code] += 1
         if len(self._waiting) < MOST:
             self._waiting.append(audit.encode(record))
         else:

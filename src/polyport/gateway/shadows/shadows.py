@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from polyport.gateway import access_log
@@ -41,6 +41,8 @@ class Shadows:
         self.budget = Budget(most_calls, most_bytes)
         #: By the endpoint's ARN and the shadow variant's name.
         self.tallies: dict[tuple[str, str], Tally] = {}
+        #: Of variants that are gone.
+        self._gone: Counter[str] = Counter()
         self._due: deque[Copy] = deque()
         self._under_way: dict[Sink, tuple[Copy, Taker]] = {}
         #: The next turn begins with what is due.
@@ -49,6 +51,10 @@ class Shadows:
 
     def __len__(self) -> int:
         return len(self._due) + len(self._under_way)
+
+    def totals(self) -> Counter[str]:
+        """What became of all copies since the worker began: how many were answered, failed and dropped."""
+        return sum((each.totals() for each in self.tallies.values()), self._gone)
 
     # For calls
 
@@ -155,7 +161,8 @@ class Shadows:
             if counts.has_news():
                 log.warning("%s, shadow variant %s: %s", arn, name, counts.summary())
         index = self._gateway.index
-        self.tallies = {key: kept for key, kept in self.tallies.items() if index.endpoint(NOBODY, key[0])}
+        for key in [key for key in self.tallies if not index.endpoint(NOBODY, key[0])]:
+            self._gone = self._gone + self.tallies.pop(key).totals()
 
     def _tally(self, arn: str, variant: str) -> Tally:
         found = self.tallies.get((arn, variant))

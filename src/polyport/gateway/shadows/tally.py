@@ -35,6 +35,11 @@ class Tally:
             parts.append(f"{self.dropped.total()} calls not copied ({_list(self.dropped)})")
         return ", ".join(parts)
 
+    def totals(self) -> Counter[str]:
+        """How many were answered, failed and dropped, as far as there are any."""
+        answers = {"answered": self.answered, "failed": self.failed.total(), "dropped": self.dropped.total()}
+        return Counter({name: count for name, count in answers.items() if count})
+
     def has_news(self) -> bool:
         """Whether more has gone wrong since this was last asked."""
         told, self._told = self._told, self.failed.total() + self.dropped.total()

@@ -42,6 +42,8 @@ class Metrics:
         #: Of all calls that were told since this process began, for Prometheus.
         self.totals: Totals = {}
         self._busy: dict[str, tuple[float, Busy]] = {}
+        #: Messages of counts that could not be kept.
+        self.dropped = 0
 
     async def open(self) -> None:
         """Find the file, or make it."""
@@ -92,23 +94,20 @@ class Metrics:
     def take_soon(self, counts: Counts, config_of: Callable[[str], str], now: float, done: Callable[[], None]) -> None:
         """`take`, without waiting for it; ``done`` is called when it is kept. What cannot be kept comes again."""
         task = asyncio.ensure_future(self.take(counts, config_of, now))
-        task.add_done_callback(functools.partial(_finish, done))
+        task.add_done_callback(functools.partial(self._finish, done))
+
+    def _finish(self, done: Callable[[], None], task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, sqlite3.Error):
+            log.warning("metrics cannot be kept: %s", error)
+        elif error is not None:
+            log.error("counts could not be taken", exc_info=error)
+        self.dropped += error is not None
+        # What cannot be kept here cannot be kept for ever where it is, either.
+        done()
 
     async def _do(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         work = functools.partial(function, *arguments, **named)
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-
-def _finish(done: Callable[[], None], task: asyncio.Task[None]) -> None:
-    if task.cancelled():
-        return
-    error = task.exception()
-    if error is None:
-        done()
-    elif isinstance(error, sqlite3.Error):
-        log.warning("metrics cannot be kept: %s", error)
-        # They cannot be kept for ever where they are, either.
-        done()
-    else:
-        log.error("counts could not be taken", exc_info=error)
-        done()

@@ -32,6 +32,7 @@ class Source(StrEnum):
     GATEWAY = "gateway workers, at each invocation"
     SAMPLE = "gateway workers, once a second"
     ENGINE = "the engine, every ten seconds"
+    CONTROL = "control, every ten seconds"
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -162,6 +163,30 @@ METRICS = (
         (_V, _C, _I),
         Source.ENGINE,
         "of the memory that a container may use, or that the machine has; the containers of an instance together",
+    ),
+    Metric(
+        INSTANCES,
+        "DiskUtilization",
+        Unit.PERCENT,
+        (_V,),
+        Source.CONTROL,
+        "of the file system that the home lies on; what only root may use counts as used up",
+    ),
+    Metric(
+        INSTANCES,
+        "GPUUtilization",
+        Unit.PERCENT,
+        (_V,),
+        Source.CONTROL,
+        "100 for each GPU of the machine that is busy; only where `nvidia-smi` answers",
+    ),
+    Metric(
+        INSTANCES,
+        "GPUMemoryUtilization",
+        Unit.PERCENT,
+        (_V,),
+        Source.CONTROL,
+        "100 for each GPU of the machine whose memory is full; only where `nvidia-smi` answers",
     ),
 )
 

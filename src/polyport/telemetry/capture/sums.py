@@ -1,14 +1,11 @@
-"""What Prometheus reads of captures: sums since control began, or since the workers did. Pure."""
+"""What became of captures, in sums: since control began, or since the workers did. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
 
 from polyport.domain.captures import Captured, Captures
 
 Key = tuple[str, str, str, str]
 """Account, region, endpoint and variant."""
-
-_NAMES = ("account", "region", "endpoint", "variant", "reason")
 
 
 class Sums:
@@ -42,24 +39,3 @@ class Sums:
         self.kept[key] += sign * one.kept
         for reason, count in one.dropped.items():
             self.dropped[*key, reason] += sign * count
-
-
-def render(sums: Sums, numbers: Mapping[str, tuple[str, str, float]]) -> str:
-    """``numbers``: kind, help and value by name, of what is not told by variant. Nothing before the first capture."""
-    if not sums.kept and not sums.dropped:
-        return ""
-    lines = [
-        *_family("polyport_captured_calls_total", "Invocations that data capture has kept.", sums.kept.items()),
-        *_family("polyport_capture_drops_total", "Invocations that it should have kept.", sums.dropped.items()),
-    ]
-    for name, (kind, text, value) in numbers.items():
-        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {value:g}"]
-    return "\n".join(lines) + "\n"
-
-
-def _family(name: str, text: str, counts: Iterable[tuple[tuple[str, ...], int]]) -> list[str]:
-    lines = [f"# HELP {name} {text}", f"# TYPE {name} counter"]
-    for key, count in sorted(counts):
-        labels = ",".join(f'{label}="{value}"' for label, value in zip(_NAMES, key, strict=False))
-        lines.append(f"{name}{{{labels}}} {count}")
-    return lines
