@@ -249,6 +249,10 @@ def _permissions() -> list[str]:
         for need in permissions.needed(permissions.MONITORING, operation, _OWNER, example):
             when = " `Tags` is given " if tagged and need.keys else " "
             lines.append(f"| `{operation}` | `{need.action}` | `{need.resource}` |{when}|")
+    for operation in operations.OPERATIONS["logs"]:
+        stream = {"logStreamName": "STREAM"} if operation == "GetLogEvents" else {}
+        for need in permissions.needed(permissions.LOGS, operation, _OWNER, {"logGroupName": "GROUP", **stream}):
+            lines.append(f"| `{operation}` | `{need.action}` | `{need.resource}` | |")
     for operation in operations.OPERATIONS["sts"]:
         if operation == "AssumeRole":
             lines.append(f"| `{operation}` | `{authority.ASSUME_ROLE}` | the role's ARN | by the role's trust policy |")
