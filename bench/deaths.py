@@ -8,7 +8,6 @@ cause.
 import argparse
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,11 +36,6 @@ else:
 print("It dies at", time.time(), flush=True)
 import no_such_package
 """
-IMAGE = """
-entrypoint = ["python", "serve.py"]
-[labels]
-"com.amazonaws.sagemaker.capabilities.accept-bind-to-port" = "true"
-"""
 CAUSE = "No module named 'no_such_package'"
 _DEATH = re.compile(r"It dies at ([0-9.]+)")
 
@@ -58,24 +52,16 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run; the exit status."""
     given = parser().parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="pp") as folder:
-        home = Path(folder) / "h"
-        home.mkdir()
-        _build(home, Path(folder) / "image")
-        server, url = served.start(home)
-        try:
-            ward = Ward(home, url)
-            found = {
-                "while it is created": [ward.dies_in_creation([f"new{n}"]) for n in range(given.deaths)],
-                "in service": [ward.dies_in_service([f"old{n}"]) for n in range(given.deaths)],
-                "given up": [ward.is_given_up([f"up{n}"]) for n in range(given.deaths)],
-                f"in service, {given.together} together": [
-                    ward.dies_in_service([f"all{n}" for n in range(given.together)])
-                ],
-            }
-        finally:
-            server.terminate()
-            server.wait(120)
+    with served.running(PROGRAM, "deaths:1") as (home, _, url):
+        ward = Ward(home, url)
+        found = {
+            "while it is created": [ward.dies_in_creation([f"new{n}"]) for n in range(given.deaths)],
+            "in service": [ward.dies_in_service([f"old{n}"]) for n in range(given.deaths)],
+            "given up": [ward.is_given_up([f"up{n}"]) for n in range(given.deaths)],
+            f"in service, {given.together} together": [
+                ward.dies_in_service([f"all{n}" for n in range(given.together)])
+            ],
+        }
     print(f"Seconds from a container's death to its cause in DescribeEndpoint (target: {MOST:g} at most):")
     every = {kind: sorted(delay for delays in several for delay in delays) for kind, several in found.items()}
     for kind, delays in every.items():
@@ -152,13 +138,6 @@ def _told(answer: dict[str, Any], *, whole: bool) -> str:
     variants = answer.get("ProductionVariants", ()) if whole else ()
     messages = [status.get("StatusMessage", "") for each in variants for status in each.get("VariantStatus", ())]
     return " ".join([answer.get("FailureReason", ""), *messages])
-
-
-def _build(home: Path, folder: Path) -> None:
-    folder.mkdir()
-    (folder / "serve.py").write_text(PROGRAM)
-    (folder / "image.toml").write_text(IMAGE)
-    served.command(home, "image", "build", str(folder), "--tag", "deaths:1")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,24 @@
 """A server of its own for a measurement: a process, a home, a URL."""
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import botocore.config
 
+IMAGE = """
+entrypoint = ["python", "serve.py"]
+[labels]
+"com.amazonaws.sagemaker.capabilities.accept-bind-to-port" = "true"
+"""
 READY = re.compile(r"Polyport listens on (\S+)")
 #: Seconds that starting may take at all.
 START = 60.0
@@ -37,6 +45,24 @@ def command(home: Path, *arguments: str) -> None:
     done = subprocess.run([sys.executable, "-m", "polyport", *arguments], env=environ, capture_output=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr.decode())
+
+
+@contextlib.contextmanager
+def running(program: str, tag: str) -> Iterator[tuple[Path, "subprocess.Popen[bytes]", str]]:
+    """The home, process and URL of a server that has an image with this `serve.py`; it is ended afterwards."""
+    with tempfile.TemporaryDirectory(prefix="pp") as folder:
+        home, image = Path(folder) / "h", Path(folder) / "image"
+        home.mkdir()
+        image.mkdir()
+        (image / "serve.py").write_text(program)
+        (image / "image.toml").write_text(IMAGE)
+        command(home, "image", "build", str(image), "--tag", tag)
+        server, url = start(home)
+        try:
+            yield home, server, url
+        finally:
+            server.terminate()
+            server.wait(120)
 
 
 def client(service: str, url: str) -> Any:

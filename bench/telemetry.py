@@ -8,10 +8,8 @@ GetMetricData is asked until it has each of them.
 
 import argparse
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from bench import processes, served
@@ -49,11 +47,6 @@ def talk():
         time.sleep(0.01)
 http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
 """
-IMAGE = """
-entrypoint = ["python", "serve.py"]
-[labels]
-"com.amazonaws.sagemaker.capabilities.accept-bind-to-port" = "true"
-"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,13 +63,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run; the exit status."""
     given = parser().parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="pp") as folder:
-        home = Path(folder) / "h"
-        home.mkdir()
-        _build(home, Path(folder) / "image")
-        server, url = served.start(home)
+    with served.running(PROGRAM, "lines:1") as (_, server, url):
+        names = _create(url, given)
         try:
-            names = _create(url, given)
             rest = _spent(server.pid, given.seconds)
             _call(url, names, b"print")
             busy = _spent(server.pid, given.seconds)
@@ -85,8 +74,6 @@ def main(arguments: list[str] | None = None) -> int:
             delays = [_delay(url, names[0]) for _ in range(given.calls)]
         finally:
             _delete(url)
-            server.terminate()
-            server.wait(120)
     percent = 100 * (busy - rest) / given.seconds * 10_000 / given.rate
     print(f"{given.rate:g} lines a second from {given.containers} containers for {given.seconds:g} s:")
     print(f"  kept: {percent:.1f} % of one core for 10,000 a second (target: {MOST_PERCENT:g} %)")
@@ -95,13 +82,6 @@ def main(arguments: list[str] | None = None) -> int:
     )
     print(f"calls in GetMetricData after {max(delays):.1f} s at most (target: {MOST_SECONDS:g} s)")
     return 1 if given.strict and (percent > MOST_PERCENT or max(delays) > MOST_SECONDS) else 0
-
-
-def _build(home: Path, folder: Path) -> None:
-    folder.mkdir()
-    (folder / "serve.py").write_text(PROGRAM)
-    (folder / "image.toml").write_text(IMAGE)
-    served.command(home, "image", "build", str(folder), "--tag", "lines:1")
 
 
 def _create(url: str, given: argparse.Namespace) -> list[str]:
