@@ -2,6 +2,7 @@
 and no trouble with disk or store is a caller's."""
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -61,10 +62,12 @@ def test_calls_are_found_in_the_bucket(make_server: Callable[..., Server]) -> No
     create_captured(server, "first:1")
     runtime = server.client("sagemaker-runtime")
     call(runtime, "pair", b"1,2,3\n", InferenceId="mine-1")
-    runtime.invoke_endpoint(EndpointName="pair", Body=b'{"a": 1}', ContentType="application/json")
+    runtime.invoke_endpoint(EndpointName="pair", Body=b'{"a": 1}', ContentType="application/json")["Body"].read()
     answer = runtime.invoke_endpoint(EndpointName="pair", Body=b"\x00\xff")
+    answer["Body"].read()
     streamed = runtime.invoke_endpoint_with_response_stream(EndpointName="pair", Body=b"s", ContentType="text/csv")
-    assert b"".join(event["PayloadPart"]["Bytes"] for event in streamed["Body"]) == b"s|first,text/csv"
+    with contextlib.closing(streamed["Body"]) as events:
+        assert b"".join(event["PayloadPart"]["Bytes"] for event in events) == b"s|first,text/csv"
     lines = wait_for(lambda: (found := captured(server.home)) and len(found) == 4 and found, "all lines to arrive")
     assert all(
         KEY.fullmatch(str(file.relative_to(server.home / "buckets" / "bucket")))

@@ -186,7 +186,7 @@ def test_gateways_and_the_reconciler_tell_of_themselves(make_server: Callable[..
     for name, labels, _ in found.all:
         family = known.get(name) or known[name.rpartition("_")[0]]
         assert labels.keys() - {"le"} == set(family.labels), name
-    rare = {"pipeline", "container_cpu", "container_memory", "shadow", "alarm", "in_flight", "log_lines"}
+    rare = {"capture", "pipeline", "container_cpu", "container_memory", "shadow", "alarm", "in_flight", "log_lines"}
     absent = [name for name in known.keys() - found.types.keys() if not any(part in name for part in rare)]
     assert absent == []
 

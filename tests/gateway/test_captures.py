@@ -410,7 +410,7 @@ def test_a_worker_captures_writes_and_tells(lab: Lab, port: int, tmp_path: Path)
         lambda: lab.control.of(told.Captures) and lab.control.of(told.Captures)[-1].variants[0].kept == 20, "the sums"
     )
     site.publish(endpoint("e", variant(real_instance("i", container))))
-    site.runtime.invoke_endpoint(EndpointName="e", Body=b"unseen", ContentType="text/csv")
+    site.runtime.invoke_endpoint(EndpointName="e", Body=b"unseen", ContentType="text/csv")["Body"].read()
     site.process.terminate()
     assert site.process.wait(20) == 0
     assert len(sealed()) == 20
@@ -421,7 +421,7 @@ def test_a_dead_workers_file_is_there(lab: Lab, port: int, tmp_path: Path) -> No
     """SIGKILL: what was written is whole, up to the last call that was."""
     site = Site(lab, port, capture_folder=str(tmp_path / "capture"), capture_interval=3600)
     site.publish(endpoint("e", variant(real_instance("i", lab.container(shout)), capture=capture())))
-    site.runtime.invoke_endpoint(EndpointName="e", Body=b"kept", ContentType="text/csv")
+    site.runtime.invoke_endpoint(EndpointName="e", Body=b"kept", ContentType="text/csv")["Body"].read()
 
     def written() -> list[bytes]:
         files = list((tmp_path / "capture").glob("worker-*/*.spool"))
