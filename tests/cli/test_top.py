@@ -13,6 +13,7 @@ from polyport.cli.cases import Case, State
 from polyport.cli.top import drawing, picture
 from polyport.cli.top.loads import Counted, Latency
 from polyport.cli.top.picture import Picture, Sources
+from polyport.control import failure
 from polyport.domain.distributions import Distribution
 from polyport.domain.endpoints import Endpoint, EndpointState, InstanceRow, Phase, Rollout, Status, Strategy
 from polyport.domain.events import Event, Kind
@@ -209,8 +210,9 @@ def test_a_narrow_terminal_drops_columns_and_cuts_names() -> None:
 
 
 def test_the_failure_reason_begins_with_what_is_new_in_it() -> None:
-    """SageMaker's own sentence, which says nothing, would take the room."""
+    """SageMaker's own sentence, which says nothing, would take the room. So would what the container printed."""
     reason = "The primary container ... . Please check CloudWatch logs for this endpoint. It exited\nwith code 3."
+    reason = failure.clip(reason, ("Traceback (most recent call last):", "  ..."))
     seen = look(serving(status=Status.FAILED, failure_reason=reason))
     assert "  It exited with code 3." in drawn(seen)
 

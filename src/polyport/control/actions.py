@@ -122,7 +122,7 @@ class Actions:
 
     async def _apply(self, endpoint: Endpoint, fleet: Fleet, row: InstanceRow) -> None:
         limit, stage = self._limits.prepare(fleet.variant), Stage.MODEL
-        images = "; ".join(f"{image.specified} is {image.resolved}" for image in fleet.images)
+        images = "; ".join(dict.fromkeys(f"{image.specified} is {image.resolved}" for image in fleet.images))
         self._chronicle.note(row.id, Event(self._clock(), Kind.IMAGE, images))
         try:
             async with _at_most(limit, ArtifactError(f"The model data was not there within {limit:g} seconds.")):

@@ -12,6 +12,8 @@ from polyport.engines.contract import Diagnosis
 LIMIT = 1024
 #: What SageMaker says before there is anything to be said.
 ADVICE = "Please check CloudWatch logs for this endpoint. "
+#: What comes before the end of what a container printed.
+OUTPUT = " Its last output:\n"
 describe_exit = diagnoses.describe_end
 
 
@@ -64,15 +66,14 @@ def clip(text: str, output: tuple[str, ...]) -> str:
     """The text with as many of the last lines of output as fit; of a line that is longer than that, its end."""
     text = text.strip()[:LIMIT]
     lines = "\n".join(line for line in output if line.strip())
-    introduction = " Its last output:\n"
-    room = LIMIT - len(text) - len(introduction)
+    room = LIMIT - len(text) - len(OUTPUT)
     if not lines or room <= 0:
         return text
     if len(lines) > room:
         lines = lines[-room:]
         # Whole lines, when there is one.
         lines = lines[lines.find("\n") + 1 :]
-    return text + introduction + lines
+    return text + OUTPUT + lines
 
 
 def join(reasons: Iterable[str]) -> str:

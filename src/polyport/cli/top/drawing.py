@@ -219,7 +219,7 @@ def _cause(name: str, cause: str) -> str:
 def _reason(reason: str) -> str:
     """What SageMaker always says goes first, and would take the room."""
     _, _, cause = reason.partition(failure.ADVICE)
-    return " ".join((cause or reason).split())
+    return " ".join((cause or reason).partition(failure.OUTPUT)[0].split())
 
 
 def _count(count: int, noun: str) -> str:
