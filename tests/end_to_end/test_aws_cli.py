@@ -96,7 +96,7 @@ def test_an_endpoint_from_its_creation_to_its_end(aws: AwsCli, tmp_path: Path) -
             }
             for name in ("scale", "score")
         ]
-        queries.append({"Id": "both", "Expression": "scale + score"})
+        queries.append({"Id": "both", "Expression": "FILL(scale, 0) + FILL(score, 0)"})
         answer = aws.run(
             *("cloudwatch", "get-metric-data", "--metric-data-queries", json.dumps(queries)),
             *("--start-time", (now - timedelta(minutes=10)).isoformat()),
