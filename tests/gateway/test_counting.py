@@ -165,8 +165,9 @@ def test_an_instance_that_left_counts_to_its_end(world: World) -> None:
 def test_times_are_in_the_buckets_that_others_know() -> None:
     """What is counted fast is the same as what is counted elsewhere; nothing is below a microsecond."""
     times, expected = Times(), Distribution()
-    for seconds in (0.0, 1e-6, 3.3e-6, 0.00123, 0.5, 59.999):
-        times.add(seconds)
-        expected.add(max(1.0, seconds * 1e6))
+    edges = [2.0**power * (1 + step / 16) for power in range(30) for step in range(16)]
+    for value in (0.0, 1.0, 3.3, 1230.0, 0.5e6, 59.999e6, *edges, *(edge * (1 - 1e-15) for edge in edges)):
+        times.add(value)
+        expected.add(max(1.0, value))
     assert times.take() == expected
     assert times.take() == Distribution()

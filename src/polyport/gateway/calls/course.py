@@ -267,6 +267,15 @@ class Course:
 
     def _count(self, ended: float) -> Cell:
         """The call came to its end at that time, well or badly."""
+        cells, took = self._instance.cells, self._took
+        if cells is not None and not cells.is_serial and len(took) == 1:
+            # As `Cells.count` does it, for by far the most calls.
+            cell = cells.stages[self._stages[0]]
+            cell.calls += 1
+            model = took[0][1] + ended - self._first
+            cell.model.add(model * 1e6)
+            cell.overhead.add((ended - self._began - model) * 1e6)
+            return cell
         return self._cells().count(self._stages, self._position, self._took, self._began, self._first, ended)
 
     def _count_failure(self, error: ApiError, container: routes.Container | None) -> None:

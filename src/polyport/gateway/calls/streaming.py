@@ -50,9 +50,9 @@ class StreamedInvocation(Invocation):
         if self._begun:
             model = sum(seconds for _, seconds in self._took)
             whole = self._first - self._began
-            cell.first.add(whole)
-            cell.first_model.add(model)
-            cell.first_overhead.add(whole - model)
+            cell.first.add(whole * 1e6)
+            cell.first_model.add(model * 1e6)
+            cell.first_overhead.add((whole - model) * 1e6)
         return cell
 
     def _count_failure(self, error: ApiError, container: routes.Container | None) -> None:
