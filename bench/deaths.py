@@ -100,10 +100,7 @@ class Ward:
     def _create(self, name: str, dies_at: float, lives: float) -> None:
         environment = {"DIES_AT": str(dies_at), "LIVES": str(lives)}
         container = {"Image": "deaths:1", "Environment": environment}
-        self._sagemaker.create_model(ModelName=name, PrimaryContainer=container)
-        variant = {"VariantName": "A", "ModelName": name, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
-        self._sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
-        self._sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+        served.create_endpoint(self._sagemaker, name, PrimaryContainer=container)
 
     def _wait(self, names: list[str], status: str, until: float) -> None:
         while any(self._sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] != status for name in names):

@@ -72,5 +72,13 @@ def client(service: str, url: str) -> Any:
     return session.client(service, endpoint_url=url, config=config)
 
 
+def create_endpoint(sagemaker: Any, name: str, **model: Any) -> None:
+    """A model of these members, a configuration with one instance of it, and the endpoint, all of that name."""
+    sagemaker.create_model(ModelName=name, **model)
+    variant = {"VariantName": "A", "ModelName": name, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+    sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+
+
 def _environ() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("POLYPORT_", "AWS_"))}

@@ -90,10 +90,7 @@ def _create(url: str, given: argparse.Namespace) -> list[str]:
     names = [f"c{number}" for number in range(given.containers)]
     environment = {"RATE": str(given.rate / given.containers), "SECONDS": str(given.seconds)}
     containers = [{"ContainerHostname": name, "Image": "lines:1", "Environment": environment} for name in names]
-    sagemaker.create_model(ModelName=NAME, Containers=containers, InferenceExecutionConfig={"Mode": "Direct"})
-    variant = {"VariantName": "A", "ModelName": NAME, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
-    sagemaker.create_endpoint_config(EndpointConfigName=NAME, ProductionVariants=[variant])
-    sagemaker.create_endpoint(EndpointName=NAME, EndpointConfigName=NAME)
+    served.create_endpoint(sagemaker, NAME, Containers=containers, InferenceExecutionConfig={"Mode": "Direct"})
     until = time.monotonic() + PATIENCE
     while sagemaker.describe_endpoint(EndpointName=NAME)["EndpointStatus"] != "InService":
         if time.monotonic() > until:

@@ -14,7 +14,6 @@ LIMIT = 1024
 ADVICE = "Please check CloudWatch logs for this endpoint. "
 #: What comes before the end of what a container printed.
 OUTPUT = " Its last output:\n"
-describe_exit = diagnoses.describe_end
 
 
 def evidence(

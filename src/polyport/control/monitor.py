@@ -281,7 +281,7 @@ def _hint(watch: Watch, container: ContainerState | None) -> str:
     if watch.finding is not None:
         return watch.finding.text
     if container.phase is not ContainerPhase.RUNNING:
-        return failure.describe_exit(container.last_exit) if container.last_exit else str(container.phase)
+        return diagnoses.describe_end(container.last_exit) if container.last_exit else str(container.phase)
     last = watch.health.last if watch.health else None
     if last is None or (last.status is None and not last.error):
         return "starting"
